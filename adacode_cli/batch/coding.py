@@ -21,6 +21,7 @@ from adacode_cli.batch.stages import Inferred, OnPage, Read, Stages, no_listener
 from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
 from adacode_cli.codes.image import Codes
 from adacode_cli.codes.prior import Prior
+from adacode_cli.engine.progress import part
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
@@ -99,11 +100,13 @@ class SavingStages(Stages):
         """As in `Stages`."""
         del job, on_page
         image = read.image
-        codes = self.coder.encode(image.pixels, image.alpha)
+        with part(0, 0.5):
+            codes = self.coder.encode(image.pixels, image.alpha)
         codes = codes if self.levels is None else codes.of_levels(self.levels)
         block = with_resolution(image.exif, image.resolution)
         codes = replace(codes, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
-        inferred = _decoded(self.coder, codes, image.format, image.notes)
+        with part(0.5, 1):
+            inferred = _decoded(self.coder, codes, image.format, image.notes)
         decoded = replace(inferred.image, bits=image.bits, lost=image.lost, stated=image.stated)
         return Inferred(decoded, inferred.restored, inferred.precisions, codes)
 

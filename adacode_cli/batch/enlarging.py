@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.engine.images import resize
+from adacode_cli.engine.progress import part
 from adacode_cli.errors import DeviceError
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded, Samples
@@ -84,10 +85,13 @@ class Enlarging:
         self._require_room_for_all(image, factors)
         after, count = image, len(factors)
         notes = dict.fromkeys(image.notes)
+        pixels = [before**2 for before in accumulate(factors[:-1], operator.mul, initial=1)]
+        shares = [done / sum(pixels) for done in accumulate(pixels, initial=0)]
         for number, factor in enumerate(factors, 1):
             size = self.sizing.asked(*image.size) if number == count else None
             try:
-                after, restored = self.run(factor, size)(after, hole)
+                with part(shares[number - 1], shares[number]):
+                    after, restored = self.run(factor, size)(after, hole)
             except DeviceError as error:
                 raise _in_run(error, number, count) from error
             notes |= dict.fromkeys(after.notes)

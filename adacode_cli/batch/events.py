@@ -66,6 +66,18 @@ class PageFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class FileAdvanced:
+    """The network has computed this share of a file, from 0 to 1; 1 when it is only written yet.
+
+    An image that is computed in one piece, as on a GPU, has one such event. Shares may begin anew if an image is
+    computed again.
+    """
+
+    job: Job
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileAwaited:
     """Only this file remains, and another process has been working on it for some seconds."""
 
@@ -94,6 +106,7 @@ Event = (
     | OthersLeftOut
     | FileStarted
     | PageFinished
+    | FileAdvanced
     | FileAwaited
     | FileFinished
     | RunFinished

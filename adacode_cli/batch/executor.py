@@ -33,6 +33,7 @@ from adacode_cli.batch.stages import (
     output_format,
 )
 from adacode_cli.batch.trees import Known, outdated
+from adacode_cli.engine.progress import Listener, listening
 from adacode_cli.sizes import AS_LARGE_ALREADY, Fate
 
 
@@ -69,6 +70,13 @@ class Coordinator(Protocol):
         """
         ...
 
+    def advanced(self, job: Job, share: float) -> None:
+        """Reports that the network has computed this share of a job (0 to 1). Called in the thread of `execute`.
+
+        An executor that does not know of shares does not call it.
+        """
+        ...
+
     def finished(self, outcome: Outcome) -> None:
         """Reports an outcome: outputs in the order of the jobs, failures as soon as they are known."""
         ...
@@ -96,11 +104,14 @@ class JobPassage:
     made: what the journal will record, whatever happens next.
     seconds: the time spent on it, in all threads.
     on_page: called in the thread of `infer` after each page of a document.
+    on_share: called there with the share of the file (0 to 1) that the network has computed, tile by tile.
     """
 
-    def __init__(self, stages: Stages, job: Job, on_page: OnPage = no_listener) -> None:
+    def __init__(
+        self, stages: Stages, job: Job, on_page: OnPage = no_listener, on_share: Listener = lambda _share: None
+    ) -> None:
         self.job = job
-        self._on_page = on_page
+        self._on_page, self._on_share = on_page, on_share
         self.made: Made | None = None
         self.seconds = 0.0
         self._stages = stages
@@ -147,10 +158,11 @@ class JobPassage:
 
     def infer(self, read: Read) -> Inferred:
         """The restored image. Raises AdaCodeError."""
-        with self._running():
+        with self._running(), listening(self._on_share):
             inferred = self._stages.infer(self.job, read, self._on_page)
             self._size = size_of(inferred.image)
-            return inferred
+        self._on_share(1.0)
+        return inferred
 
     def write(self, inferred: Inferred) -> Outcome:
         """Writes the files beside the output, and then the output, which means that the whole job is done.

@@ -30,7 +30,7 @@ from adacode_cli.errors import DeviceError
 _GRACE_S = 1.0
 # Results that wait for the disk; with more, the next image is not computed until one is written.
 _MAX_WAITING_BYTES = 4 << 30
-_REPORT_PAGES_EVERY_S = 0.2  # interval at which pages restored by lanes are reported
+_REPORT_EVERY_S = 0.2  # interval at which pages restored by lanes, and shares of files, are reported
 _FEW_JOBS, _MANY_JOBS = 2, 8
 # Images that are computed or whose results wait for an earlier one. Two large images keep the network busy, and
 # results are many times as large.
@@ -101,6 +101,8 @@ class _Execution:
         self._writing: deque[_Writing] = deque()
         self._thread = threading.current_thread()
         self._pages: deque[tuple[Job, int, int]] = deque()  # restored but not reported yet
+        self._shares: dict[Job, float] = {}  # likewise; several threads change it
+        self._shares_reported = 0.0
         self._write_until = math.inf
 
     def run(self, jobs: Iterable[Job]) -> None:
@@ -121,7 +123,9 @@ class _Execution:
     def _read_ahead(self, jobs: Iterable[Job]) -> Iterator[JobPassage]:
         """Yields the jobs in order, while each and a few of the following ones are being read."""
         for job in jobs:
-            passage = JobPassage(self._stages, job, partial(self._page_restored, job))
+            passage = JobPassage(
+                self._stages, job, partial(self._page_restored, job), partial(self._share_computed, job)
+            )
             self._ahead.append((passage, self._readers.submit(self._read, passage)))
             if len(self._ahead) > self._jobs:
                 self._current = self._ahead.popleft()
@@ -162,9 +166,9 @@ class _Execution:
     def _next_inference(self) -> None:
         """Waits until the network has finished the oldest file."""
         # It stays in the queue until then, where an interruption handles it.
-        while not wait_for([self._inferring[0].future], _REPORT_PAGES_EVERY_S).done:
-            self._report_pages()
-        self._report_pages()
+        while not wait_for([self._inferring[0].future], _REPORT_EVERY_S).done:
+            self._report_progress()
+        self._report_progress()
         oldest = self._inferring.popleft()
         self._current = oldest.passage, oldest.future
         self._submit_result(oldest.passage, oldest.future.result)
@@ -175,11 +179,22 @@ class _Execution:
             raise _Cancelled
         self._pages.append((job, page, num_pages))
         if threading.current_thread() is self._thread:
-            self._report_pages()
+            self._report_progress()
 
-    def _report_pages(self) -> None:
+    def _share_computed(self, job: Job, share: float) -> None:
+        """Called in the thread of the network. Tiles may be small, so not each of them is reported."""
+        self._shares[job] = share
+        is_due = share == 1 or time.monotonic() - self._shares_reported >= _REPORT_EVERY_S
+        if is_due and threading.current_thread() is self._thread:
+            self._report_progress()
+
+    def _report_progress(self) -> None:
+        """Reports pages and shares, in the thread of the run."""
         while self._pages:
             self._coordinator.page_finished(*self._pages.popleft())
+        self._shares_reported = time.monotonic()
+        while self._shares:
+            self._coordinator.advanced(*self._shares.popitem())
 
     def _submit_result(self, passage: JobPassage, infer: Callable[[], Inferred | _OutOfMemory]) -> None:
         """Passes a result to the writers, if there is one."""

@@ -206,6 +206,8 @@ class _Execution:
             self._coordinator.started(job)
         elif kind == "page":
             self._coordinator.page_finished(job, *content)
+        elif kind == "share":
+            self._coordinator.advanced(job, *content)
         else:
             self._ended(job, *content)
             del worker.held[number]
@@ -264,7 +266,7 @@ class _Execution:
             kind, *content = worker.connection.recv()
         except (EOFError, OSError):
             return False
-        if kind in ("started", "page", "ended"):
+        if kind in ("started", "page", "share", "ended"):
             self._about_job(worker, kind, *content)
         return kind != "stopped" and bool(worker.held)
 

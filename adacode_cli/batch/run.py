@@ -23,6 +23,7 @@ from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.events import (
     EntryPassedOver,
     Event,
+    FileAdvanced,
     FileAwaited,
     FileFinished,
     FilesAdded,
@@ -211,6 +212,10 @@ class _Run:
     def page_finished(self, job: Job, page: int, num_pages: int) -> None:
         """As `Coordinator.page_finished`."""
         self.on_event(PageFinished(job, page, num_pages))
+
+    def advanced(self, job: Job, share: float) -> None:
+        """As `Coordinator.advanced`."""
+        self.on_event(FileAdvanced(job, share))
 
     def finished(self, outcome: Outcome) -> None:
         """As `Coordinator.finished`."""

@@ -34,6 +34,7 @@ from adacode_cli.batch.pages import Sink
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.codes.image import Codes
+from adacode_cli.engine.progress import part
 from adacode_cli.errors import InputError, QualityError
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.codec import codec_of
@@ -302,12 +303,14 @@ class Stages:
     def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
         """Restores every page at hand."""
         pages: list[Decoded] = []
-        report = PageReport(len(read.image.pages))
+        count = len(read.image.pages)
+        report = PageReport(count)
         for page, hole in read.pages:
-            image, restored = self.restore(page, hole)
+            with part(len(pages) / count, (len(pages) + 1) / count):
+                image, restored = self.restore(page, hole)
             pages.append(report.add(page, image, restored, self._masks(restored)))
-            if len(read.image.pages) > 1:
-                on_page(len(pages), len(read.image.pages))
+            if count > 1:
+                on_page(len(pages), count)
         notes = dict.fromkeys((*(note for page in pages for note in page.notes), *report.notes))
         return _inferred(replace(pages[0], more_pages=tuple(pages[1:]), notes=tuple(notes)), report)
 
@@ -316,17 +319,19 @@ class Stages:
         assert read.further is not None, "there are more pages than are decoded"
         make_directory(job.target.parent)
         sink = Sink(job.target, format_name, self.keeping, self._max_sample_bytes(read.image))
-        report, first = PageReport(read.image.num_pages), None
+        first, count = None, read.image.num_pages
+        report = PageReport(count)
         with sink.filling():
             for window in chain([read], read.further()):
                 if window is not read:
                     self.foresee(window, format_name)
                 for page, hole in window.pages:
-                    image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
+                    with part(page.page / count, (page.page + 1) / count):
+                        image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
                     image = report.add(page, image, restored, self._masks(restored))
                     first = first or image
                     sink.add(image)
-                    on_page(page.page + 1, read.image.num_pages)
+                    on_page(page.page + 1, count)
             sink.add_notes(report.notes)
         assert first is not None, "there is a page"
         return replace(_inferred(first, report), sink=sink)

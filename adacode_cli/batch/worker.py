@@ -3,8 +3,8 @@
 It loads the network and the stages from their description, asks for jobs while it has room for them, and runs them as a
 run in one process does (`batch.local`), so reading, computing and writing overlap here too. Messages to the other side:
 
-    ready(digest of the weights) | error(AdaCodeError) | next | started(id) | page(id, page, pages) | ended(id, outcome)
-    | stopped
+    ready(digest of the weights) | error(AdaCodeError) | next | started(id) | page(id, page, pages) | share(id, share)
+    | ended(id, outcome) | stopped
 
 The other side sends an assignment with its id, or None when there are no more for now. SIGTERM interrupts the work as
 Ctrl-C interrupts a run; Ctrl-C itself, which a terminal sends to all of its processes, is for the other side alone.
@@ -148,6 +148,10 @@ class _OtherSide:
     def page_finished(self, job: Job, page: int, num_pages: int) -> None:
         """As `Coordinator.page_finished`."""
         self.send("page", self._known[job][0], page, num_pages)
+
+    def advanced(self, job: Job, share: float) -> None:
+        """As `Coordinator.advanced`."""
+        self.send("share", self._known[job][0], share)
 
     def finished(self, outcome: Outcome) -> None:
         """Nothing: the other side reports an outcome when it ends."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from adacode_cli.cli.boundary import came_from, ended_by_interruption, invocation_of
 from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, flag, with_option_groups
-from adacode_cli.cli.streams import printable, stderr_console, write_line
+from adacode_cli.cli.status import showing
+from adacode_cli.cli.streams import write_line
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,15 +95,15 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
     """
     invocation_of(context, json=options.json, verbose=options.verbose)
     _check(options)
-    with ended_by_interruption():
+    unfinished = ended_by_interruption("the measurement was not finished; no figures are shown")
+    with unfinished, showing(f"loading {options.weights}") as show_line:
         typed = any(came_from(context, name) == "COMMANDLINE" for name in _ONLY_FULL)
         settings = _settings(options, full=options.full or typed)
 
         from adacode_cli.benchmark.whole import measure
         from adacode_cli.cli import bench_text
 
-        with stderr_console().status(Text("loading")) as status:
-            found = measure(settings, lambda step: status.update(Text(printable(f"measuring {step}"))))
+        found = measure(settings, lambda step: show_line(f"measuring {step}"))
     if options.json:
         write_line(json.dumps(bench_text.json_object(settings, found), allow_nan=False))
         return

@@ -17,8 +17,15 @@ from typing import Any
 import typer
 
 from adacode_cli.cli import json_events
-from adacode_cli.cli.signals import interruptible
-from adacode_cli.cli.streams import StdoutClosedError, error_text, show_trace, stderr_console, write_line
+from adacode_cli.cli.signals import interruptible, last_words, say_at_a_signal
+from adacode_cli.cli.streams import (
+    StdoutClosedError,
+    error_text,
+    printable,
+    show_trace,
+    stderr_console,
+    write_line,
+)
 from adacode_cli.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -65,6 +72,7 @@ def guarded(command: Callable[[Invocation], object]) -> int:
     except StdoutClosedError:
         return OutputError.exit_code
     except (KeyboardInterrupt, typer.Abort):
+        say_last_words()
         return EXIT_INTERRUPTED
     except SystemExit as end:  # the command-line library raises it if nobody reads standard output any more
         return _code_of(end, invocation)
@@ -161,9 +169,21 @@ def _code_of(end: SystemExit, invocation: Invocation) -> int:
     return end.code if isinstance(end.code, int) else EXIT_BUG
 
 
+def say_last_words() -> None:
+    """Shows the last line of a command that a signal ended, unless it has shown one."""
+    if last_words():
+        stderr_console().print(printable(last_words()))
+    say_at_a_signal("")
+
+
 @contextmanager
-def ended_by_interruption() -> Iterator[None]:
-    """Within the block, SIGINT, SIGTERM and SIGHUP stop the work and end the command. Use it in the main thread."""
+def ended_by_interruption(
+    what: str | Callable[[], str] = "the command was not finished; run it again",
+) -> Iterator[None]:
+    """Within the block, SIGINT, SIGTERM and SIGHUP stop the work and end the command. Use it in the main thread.
+
+    what: what an interruption leaves, for a last line.
+    """
     try:
         with interruptible() as was_interrupted:
             try:
@@ -173,4 +193,6 @@ def ended_by_interruption() -> Iterator[None]:
                     raise KeyboardInterrupt from error
                 raise
     except KeyboardInterrupt as error:
+        say_at_a_signal(f"interrupted: {what if isinstance(what, str) else what()}")
+        say_last_words()
         raise typer.Exit(EXIT_INTERRUPTED) from error

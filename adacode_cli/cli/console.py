@@ -6,7 +6,8 @@ only failures are shown. Standard output receives data only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +17,24 @@ from rich.text import Text
 
 from adacode_cli.cli import json_events
 from adacode_cli.cli.cost import cost_lines, too_small_line
-from adacode_cli.cli.run_text import LiveLine, awaited_line, failed_line, finished_lines, outcome_line
+from adacode_cli.cli.live_line import LiveLine
+from adacode_cli.cli.run_text import awaited_line, failed_line, finished_lines, outcome_line
+from adacode_cli.cli.signals import say_at_a_signal
+from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import error_text, printable, printable_trace, stderr_console, whole, write_line
 from adacode_cli.sizes import AS_LARGE, Fate
 
 if TYPE_CHECKING:
-    from adacode_cli.batch.events import Event, FileStarted, PageFinished
+    from adacode_cli.batch.events import Event
     from adacode_cli.batch.left_out import LeftOut
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.plan import Job
     from adacode_cli.cli.cost import Cost
+    from adacode_cli.cli.time_left import Works
+
+
+# For a second signal, and for a run that does not end soon after the first one.
+_ENDED_AT_ONCE = "interrupted: ended at once; the same command restores the rest"
 
 
 class Console(Protocol):
@@ -52,6 +61,12 @@ class Console(Protocol):
 
     def estimated(self, cost: Cost) -> None:
         """Shows what the run of a dry run needs."""
+
+    @contextmanager
+    def expecting(self, num_files: int, read: Callable[[Works], Iterator[None]]) -> Iterator[None]:
+        """Within the block, a run over so many files is shown. `read` adds their sizes, one at each step; it is called
+        only where the time that is left is shown, in another thread.
+        """
 
     def note(self, name: str, text: str) -> None:
         """Shows a note about one file."""
@@ -101,6 +116,11 @@ class JsonConsole:
     def estimated(self, cost: Cost) -> None:
         write_line(json_events.estimated(cost))
 
+    @contextmanager
+    def expecting(self, num_files: int, read: Callable[[Works], Iterator[None]]) -> Iterator[None]:
+        del num_files, read
+        yield
+
     def note(self, name: str, text: str) -> None:
         """Notes are part of `file-done`."""
 
@@ -142,6 +162,7 @@ class HumanConsole:
         match event:
             case events.RunStarted(num_files, roots):
                 self._total, self._roots = num_files, roots
+                say_at_a_signal("" if self._quiet else _ENDED_AT_ONCE)
                 if self._live:
                     self._live.begin(num_files)
             case events.FilesAdded(num_files):
@@ -150,13 +171,14 @@ class HumanConsole:
                 self.left_out(path, None, reason, is_unread=is_unread)
             case events.OthersLeftOut():
                 return  # the summary has them
-            case events.FileStarted() | events.PageFinished():
+            case events.FileStarted() | events.PageFinished() | events.FileAdvanced():
                 self._show_place(event)
             case events.FileAwaited(job, holder):
                 self._say(awaited_line(job.source, holder))
             case events.FileFinished(outcome):
                 self._finished(outcome)
             case events.RunFinished(report):
+                say_at_a_signal("")
                 if self._live:
                     self._live.end()
                 is_interrupted = isinstance(report.stopped_by, KeyboardInterrupt)
@@ -166,13 +188,19 @@ class HumanConsole:
                 if report.log_error:
                     self._print(error_text(report.log_error))
 
-    def _show_place(self, event: FileStarted | PageFinished) -> None:
-        """Names the current file, and how many of its pages are restored, on the live line."""
+    def _show_place(self, event: Event) -> None:
+        """Names the current file, and how much of it is restored, on the live line."""
         from adacode_cli.batch import events
 
-        if self._live:
-            pages = f" ({event.page}/{event.num_pages})" if isinstance(event, events.PageFinished) else ""
-            self._live.at(str(event.job.source), pages)
+        if self._live is None:
+            return
+        match event:
+            case events.FileStarted(job):
+                self._live.at(job.source)
+            case events.PageFinished(job, page, num_pages):
+                self._live.at_page(job.source, page, num_pages)
+            case events.FileAdvanced(job, share):
+                self._live.advanced(job.source, share)
 
     def planned(self, job: Job, fate: Fate | None = None) -> None:
         without_network = f" ({fate})" if fate in AS_LARGE else ""
@@ -200,17 +228,35 @@ class HumanConsole:
         self._say(Text.assemble(whole(name), printable(f": {text}"), style="dim"))
 
     @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        if not self._live:
+    def expecting(self, num_files: int, read: Callable[[Works], Iterator[None]]) -> Iterator[None]:
+        if self._live is None:
             yield
             return
-        with self._console.status(Text(f"{printable(what)} …")):
+        works, is_over = self._live.expect(num_files), threading.Event()
+
+        def read_all() -> None:
+            """Ten thousand headers take a second, for which the run does not wait."""
+            for _ in read(works):
+                if is_over.is_set():
+                    return
+
+        reading = threading.Thread(target=read_all, daemon=True, name="sizes")
+        reading.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        with showing(what, quiet=self._quiet):
             yield
 
     def _finished(self, outcome: Outcome) -> None:
         self._counted += 1
         if self._live:
-            self._live.step(worked=outcome.seconds > 0)
+            is_made = outcome.result.value == "done" and outcome.fate is Fate.RESTORED
+            self._live.step(outcome.source, worked=is_made)
         if outcome.failure:
             self._show_failure(outcome, "failed: ")
             if self._verbose > 1:

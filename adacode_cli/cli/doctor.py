@@ -13,6 +13,7 @@ from adacode_cli.cli.boundary import invocation_of
 from adacode_cli.cli.configuration import Loaded, loaded_of
 from adacode_cli.cli.machine import Facts
 from adacode_cli.cli.options import flag
+from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, write_line
 from adacode_cli.errors import WeightsError
 
@@ -34,15 +35,19 @@ def doctor(
     """
     invocation_of(context, json=json)
     loaded = loaded_of(context)
-    facts: Facts = {
-        "versions": machine.versions(),
-        "formats": machine.image_formats(),
-        "memory": machine.memory(),
-        "devices": machine.devices(),
-        "weights": machine.weights(hub_repo),
-        "places": machine.places(hub_repo),
-        "settings": _settings(loaded),
-    }
+    with showing("looking at this machine") as show_line:
+        facts: Facts = {
+            "versions": machine.versions(),
+            "formats": machine.image_formats(),
+            "memory": machine.memory(),
+            "devices": machine.devices(),
+        }
+        show_line("comparing the digests of the weights")
+        facts |= {
+            "weights": machine.weights(hub_repo),
+            "places": machine.places(hub_repo),
+            "settings": _settings(loaded),
+        }
     if json:
         write_line(dumps(facts))
     else:

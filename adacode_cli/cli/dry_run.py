@@ -43,11 +43,13 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     from adacode_cli.batch.estimate import Needs
     from adacode_cli.batch.output_files import check_directories
 
-    plan, trees, refusal = _planned(paths, options, request)
+    with console.waiting("looking for images, and for results that exist"):
+        plan, trees, refusal = _planned(paths, options, request)
     check_directories(plan.roots if plan.jobs else ())
     description, places = placed(options, description_of(options, request, plan.masks))
     began = time.perf_counter()
-    check_weights(description)
+    with console.waiting(f"looking for {options.weights}"):
+        check_weights(description)
     checked_s = time.perf_counter() - began
     foresight = foresight_of(options, request)
     quality, runs_of = options.quality or DEFAULT_QUALITY, partial(run_pixels, foresight.sizing)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +20,9 @@ from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, with_option_groups
 from adacode_cli.cli.restore_options import Denoise
-from adacode_cli.cli.run_text import counted
-from adacode_cli.cli.streams import printable, stderr_console, write_line
+from adacode_cli.cli.run_text import counted, rough
+from adacode_cli.cli.status import showing
+from adacode_cli.cli.streams import printable, write_line
 from adacode_cli.errors import UsageError
 from adacode_cli.tasks import TASKS
 
@@ -111,8 +113,9 @@ def reconstruct(context: typer.Context, options: EvalOptions) -> None:
 def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int, denoise: float = 1.0) -> None:
 
     invocation_of(context, json=options.json, verbose=options.verbose)
-    with ended_by_interruption():
-        found = _findings(options, task, scale, denoise)
+    progress = _Progress()
+    with ended_by_interruption(lambda: progress.interrupted):
+        found = _findings(options, task, scale, denoise, progress)
     if options.json:
         write_line(json.dumps(json_object(found)))
         return
@@ -120,28 +123,56 @@ def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int
         write_line(line)
 
 
-def _findings(options: EvalOptions, task: str, scale: int, denoise: float) -> Evaluation:
-    from adacode_cli.evaluation.testset import load_testset
+@dataclass
+class _Progress:
+    """Which of the images is measured."""
 
-    # Mistakes are reported before the slow steps: the import of torch, and hours of restoring.
-    examples = load_testset(options.data, task, scale)
-    if options.worst is not None:
-        _check_sheet(options.worst, options.data, examples)
+    number: int = 0
+    total: int = 0
+    began: float = field(default_factory=time.monotonic)
 
-    from adacode_cli.engine.device import choose_device
-    from adacode_cli.engine.restorer import Restorer
-    from adacode_cli.evaluation.perceptual import load_perceptual
-    from adacode_cli.evaluation.score import evaluate
-    from adacode_cli.evaluation.worst import Worst
+    def begin_next(self) -> None:
+        """The next image is measured now."""
+        self.began = time.monotonic() if not self.number else self.began
+        self.number += 1
 
-    restorer = Restorer.from_pretrained(options.weights, device=options.device, precision=options.precision)
-    perceptual = load_perceptual(options.perceptual, choose_device(options.device))
-    restorer.prepare(task, scale, denoise)
-    worst, count = Worst(task, scale), iter(range(1, len(examples) + 1))
-    with stderr_console().status(Text("reading")) as status:
+    @property
+    def text(self) -> str:
+        """Its number, and the time that is left if the others take as long as those before."""
+        done = self.number - 1
+        left = (time.monotonic() - self.began) / done * (self.total - done) if done > 0 else None
+        return f"{self.number}/{self.total}{f', {rough(left)} left' if left is not None else ''}"
+
+    @property
+    def interrupted(self) -> str:
+        """What an interruption leaves."""
+        return f"{max(0, self.number - 1)} of {self.total} images were measured; no figures are shown"
+
+
+def _findings(options: EvalOptions, task: str, scale: int, denoise: float, progress: _Progress) -> Evaluation:
+    with showing("looking for images") as show_line:
+        from adacode_cli.evaluation.testset import load_testset
+
+        # Mistakes are reported before the slow steps: the import of torch, and hours of restoring.
+        examples = load_testset(options.data, task, scale)
+        if options.worst is not None:
+            _check_sheet(options.worst, options.data, examples)
+        show_line(f"loading {options.weights}")
+
+        from adacode_cli.engine.device import choose_device
+        from adacode_cli.engine.restorer import Restorer
+        from adacode_cli.evaluation.perceptual import load_perceptual
+        from adacode_cli.evaluation.score import evaluate
+        from adacode_cli.evaluation.worst import Worst
+
+        restorer = Restorer.from_pretrained(options.weights, device=options.device, precision=options.precision)
+        perceptual = load_perceptual(options.perceptual, choose_device(options.device))
+        restorer.prepare(task, scale, denoise)
+        worst, progress.total = Worst(task, scale), len(examples)
 
         def show(example: Example) -> None:
-            status.update(Text(printable(f"{next(count)}/{len(examples)} {example.name}")))
+            progress.begin_next()
+            show_line(f"{progress.text} {example.name}")
 
         keep = (lambda *_: None) if options.worst is None else worst.add
         rows = evaluate(

@@ -53,7 +53,7 @@ def line_of(event: Event, task: str) -> str | None:
             return _outcome(outcome)
         case events.RunFinished(report):
             return _report(report)
-        case events.FileStarted() | events.FilesAdded():
+        case events.FileStarted() | events.FilesAdded() | events.FileAdvanced():
             return None
 
 

@@ -107,8 +107,8 @@ class Log:
                 if isinstance(report.stopped_by, AdaCodeError):
                     yield printable(f"error: {report.stopped_by}")
                 yield finished_lines(report, self._roots, detailed=True).plain
-            case events.FileStarted() | events.PageFinished() | events.OthersLeftOut():  # the summary has the last
-                return
+            case events.FileStarted() | events.PageFinished() | events.FileAdvanced() | events.OthersLeftOut():
+                return  # the summary has the last
 
 
 def _opened(path: Path) -> FileIO:

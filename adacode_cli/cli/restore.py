@@ -7,14 +7,15 @@ here), load the weights, run. So a mistake is reported before the slow steps: a 
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from adacode_cli.cli.boundary import SOURCES, came_from, invocation_of
+from adacode_cli.cli.boundary import SOURCES, came_from, invocation_of, say_last_words
 from adacode_cli.cli.configuration import set_elsewhere
-from adacode_cli.cli.console import console_for
+from adacode_cli.cli.console import Console, console_for
 from adacode_cli.cli.dry_run import dry_run
 from adacode_cli.cli.executing import executing, is_for_several
 from adacode_cli.cli.hole_options import HoleOptions
@@ -24,10 +25,11 @@ from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.readiness import check_ready
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
-from adacode_cli.cli.restore_plan import Request, naming_of, plan_of, trees_of
-from adacode_cli.cli.signals import interruptible
+from adacode_cli.cli.restore_plan import Request, foresight_of, naming_of, plan_of, trees_of
+from adacode_cli.cli.signals import interruptible, say_at_a_signal
 from adacode_cli.cli.size_options import SizeOptions, Strength
 from adacode_cli.cli.watch import check_watch, watch_folders
+from adacode_cli.cli.works import read_works
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_CODE_LEVELS
 
@@ -153,10 +155,12 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
     options = _with_names_of(context, options, request, is_pipe=is_stdin(inputs))
     if options.watch:
         check_watch(inputs or [], options, request)
+    say_at_a_signal("" if options.json or options.quiet else "interrupted: nothing was restored")
     with interruptible(limit_s=_STOPS_WITHIN_S):
         try:
             invocation.exit_code = _restored(_texts(inputs, options), options, request, set_elsewhere(context))
         except KeyboardInterrupt:
+            say_last_words()
             invocation.exit_code = EXIT_INTERRUPTED
 
 
@@ -216,8 +220,6 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
 
 
 def _files(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
-    from adacode_cli.batch.output_files import check_directories
-    from adacode_cli.batch.run import run
     from adacode_cli.cli.path_list import read_paths
 
     paths = [Path(text) for text in inputs]
@@ -230,13 +232,23 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request, places:
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
     if options.dry_run:
         return dry_run(paths, options, request, console)
-    trees = trees_of(options, request)
-    plan = plan_of(paths, options, request, trees)
-    check_directories(plan.roots if plan.jobs else ())
+    return _run(paths, options, request, console, places)
+
+
+def _run(paths: list[Path], options: RestoreOptions, request: Request, console: Console, places: dict[str, str]) -> int:
+    with console.waiting("looking for images, and for results that exist"):
+        from adacode_cli.batch.output_files import check_directories
+        from adacode_cli.batch.run import run
+
+        trees = trees_of(options, request)
+        plan = plan_of(paths, options, request, trees)
+        check_directories(plan.roots if plan.jobs else ())
     description = description_of(options, request, plan.masks)
     with console, executing(options, description, console) as (executor, weights):
         if plan.has_tree:
-            trees.with_weights(weights, plan.jobs)
-        with logged(options.log_file, console.on_event) as log:
+            with console.waiting("looking for results that exist"):
+                trees.with_weights(weights, plan.jobs)
+        read = partial(read_works, plan, trees, foresight_of(options, request))
+        with console.expecting(plan.num_files, read), logged(options.log_file, console.on_event) as log:
             report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error, places=places)
         return report.exit_code

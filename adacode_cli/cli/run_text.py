@@ -1,4 +1,4 @@
-"""What a person sees of a run: one line for a file, a few for the summary, and a live line on a terminal."""
+"""What a person sees of a run: one line for a file, and a few for the summary."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID
+from rich.style import Style
 from rich.text import Text
 
 from adacode_cli.cli.streams import printable, whole
@@ -66,7 +65,7 @@ def finished_lines(report: Report, roots: tuple[Path, ...], *, detailed: bool) -
     ended = {True: "finished", False: "stopped"}[report.stopped_by is None]
     if isinstance(report.stopped_by, KeyboardInterrupt):
         ended = "interrupted"
-    text = Text(f"{ended}: {', '.join(counts)} in {duration(report.seconds)}{_places(roots)}")
+    text = Text.assemble(f"{ended}: {', '.join(counts)} in {duration(report.seconds)}", *_places(roots))
     if of_size:
         text.append(f"\n  {of_size} {'file was' if of_size == 1 else 'files were'} {AS_LARGE_ALREADY}")
     if detailed and report.precisions:
@@ -89,11 +88,11 @@ def counted(precisions: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in precisions.items())
 
 
-def _places(roots: tuple[Path, ...]) -> str:
+def _places(roots: tuple[Path, ...]) -> tuple[str | tuple[str, Style], ...]:
     if not roots:
-        return ""
-    first = f" -> {printable(str(roots[0]))}/"
-    return first if len(roots) == 1 else f"{first} and {len(roots) - 1} more"
+        return ()
+    first = " -> ", whole(f"{roots[0]}/")
+    return first if len(roots) == 1 else (*first, f" and {len(roots) - 1} more")
 
 
 def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
@@ -106,78 +105,6 @@ def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
         how_many = f"the first {len(report.failed):,}" if report.unlisted else "all"
         text.append(f"\n  … and {more} more; .adacode/report.json{where} lists {how_many} of them", style="red")
     return text
-
-
-# The line must not reach the terminal's edge: there the echo of Ctrl-C would begin a new line that is never erased.
-_COLUMNS_BESIDE_BAR_AND_PATH = 46
-_BAR_WIDTH, _NARROW_BAR_WIDTH, _WIDE_TERMINAL = 24, 10, 100
-_SHORTEST_PATH = 12
-_SHORTEST_NAME = 4  # beside a number of pages
-
-
-class LiveLine:
-    """A progress line on `console`, which is a terminal."""
-
-    def __init__(self, console: Console) -> None:
-        bar_width = _BAR_WIDTH if console.width >= _WIDE_TERMINAL else _NARROW_BAR_WIDTH
-        self._progress = Progress(
-            SpinnerColumn(),
-            _Count(),
-            BarColumn(bar_width=bar_width),
-            _Pace(),
-            _CurrentFile(),
-            console=console,
-            transient=True,
-        )
-        self._path_width = max(_SHORTEST_PATH, console.width - bar_width - _COLUMNS_BESIDE_BAR_AND_PATH)
-        self._task: TaskID | None = None
-
-    def begin(self, num_files: int) -> None:
-        """Shows the line."""
-        self._task = self._progress.add_task("", total=num_files, worked=0, path="")
-        self._progress.start()
-
-    def at(self, path: str, pages: str = "") -> None:
-        """Shows the path of the current file, and `pages`, how many of its pages are restored."""
-        if self._task is not None:
-            shortened = _tail(printable(path), max(_SHORTEST_NAME, self._path_width - len(pages)))
-            self._progress.update(self._task, path=f"{shortened}{pages}")
-
-    def step(self, *, worked: bool) -> None:
-        """Counts one file; `worked` is False for a file that was skipped without work."""
-        if self._task is not None:
-            so_far = self._progress.tasks[0].fields["worked"]
-            self._progress.update(self._task, advance=1, worked=so_far + worked)
-
-    def end(self) -> None:
-        """Removes the line; safe to call more than once."""
-        self._progress.stop()
-
-
-class _Count(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.completed:.0f}/{task.total or 0:.0f}", style="bold")
-
-
-class _Pace(ProgressColumn):
-    """Rate and remaining time from the files that were worked on; files that are skipped at once would distort both."""
-
-    def render(self, task: Task) -> Text:
-        elapsed, worked = task.elapsed or 0.0, task.fields["worked"]
-        if not worked or not elapsed:
-            return Text(f"{duration(elapsed)} so far", style="cyan")
-        remaining = ((task.total or 0) - task.completed) * elapsed / worked
-        return Text(f"{rate(worked, elapsed)}, {duration(remaining)} left", style="cyan")
-
-
-class _CurrentFile(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(task.fields["path"], style="dim", no_wrap=True, overflow="ellipsis")
-
-
-def _tail(path: str, width: int) -> str:
-    """The end of a path, where files differ. Wide characters take two columns; rich cuts off what is too long."""
-    return path if len(path) <= width else f"…{path[1 - width :]}"
 
 
 def rate(num_files: int, seconds: float) -> str:
@@ -198,3 +125,9 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def rough(seconds: float) -> str:
+    """A time span that is an estimate, in whole seconds or minutes."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else duration(seconds)

@@ -11,18 +11,41 @@ import os
 import select
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 
 from adacode_cli.errors import EXIT_INTERRUPTED
 
 # Windows has no SIGHUP.
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_SHOW_CURSOR = b"\x1b[?25h"
+_SHOW_CURSOR, _CLEAR_LINE = b"\x1b[?25h", b"\r\x1b[J"
+_SILENT = ("--json", "--quiet", "-q")  # what is to show nothing on standard error, or only failures
 _LOOK_AGAIN_S = 0.02
+
+
+@dataclass
+class _LastWords:
+    """What is written when a signal ends the process at once; "" for nothing."""
+
+    text: str = ""
+
+
+_last_words = _LastWords()
+
+
+def say_at_a_signal(text: str) -> None:
+    """From now on, this line is written if a signal ends the process at once; "": nothing is."""
+    _last_words.text = "" if any(option in sys.argv for option in _SILENT) else text
+
+
+def last_words() -> str:
+    """What `say_at_a_signal` was told last; "" for nothing."""
+    return _last_words.text
 
 
 def end_at_a_signal() -> None:
@@ -30,6 +53,7 @@ def end_at_a_signal() -> None:
 
     Call it in the main thread, before libraries are imported.
     """
+    say_at_a_signal("interrupted: nothing was done yet")
     atexit.register(_ignore_signals)  # the first that is registered is the last that is called
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -154,8 +178,19 @@ def _second(_number: int, _frame: FrameType | None) -> None:
 def _end() -> None:
     with suppress(OSError):  # the terminal may have been closed
         if os.isatty(2):
-            os.write(2, _SHOW_CURSOR)  # the progress bar hides it
+            os.write(2, _SHOW_CURSOR)  # a line that shows progress hides it
+        if _last_words.text:
+            _write_line(_last_words.text)
     os._exit(EXIT_INTERRUPTED)
+
+
+def _write_line(text: str) -> None:
+    """Writes a line, on a terminal in whole words and in the place of a line that shows progress. Raises OSError."""
+    begin = b""
+    if os.isatty(2):
+        begin, columns = _CLEAR_LINE, os.get_terminal_size(2).columns
+        text = textwrap.fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    os.write(2, begin + f"{text}\n".encode())
 
 
 _SAME_REQUEST_S = 1.0
@@ -191,7 +226,7 @@ class StopRequest:
         if self.interrupted:
             # Launchers and batch systems may send several signals for one request; a later one is from a person.
             if number == signal.SIGINT and time.monotonic() - self._first > _SAME_REQUEST_S:
-                os._exit(EXIT_INTERRUPTED)
+                _end()
             return
         self.interrupted, self._first = True, time.monotonic()
         if not self._was_asked:
@@ -199,4 +234,4 @@ class StopRequest:
             return
         # Not through a buffered stream, which the signal may have found in the middle of a line.
         with suppress(OSError):  # the terminal may have been closed, which is such a signal
-            os.write(sys.stderr.fileno(), f"{self._answer}\n".encode())
+            _write_line(self._answer)

@@ -20,6 +20,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ class LineConsole(Console):
         super().print(*objects, **settings)
 
 
+@cache
 def stderr_console() -> LineConsole:
-    """The console for messages to people."""
+    """The console for messages to people: one for all, so that a line that changes stays below other messages."""
     return LineConsole()
 
 

@@ -12,6 +12,7 @@ from adacode_cli.cli import train_detect, train_prepare, train_prior
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import Verbose, flag, with_option_groups
+from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import Output, Shards, TrainOptions
 from adacode_cli.cli.train_session import earlier_recipe, training
@@ -190,7 +191,7 @@ def report(
     """
     invocation_of(context, verbose=verbose)
     targets = _targets(run, output, overwrite=overwrite)
-    with ended_by_interruption():
+    with ended_by_interruption(), showing("drawing the report"):
         from adacode_cli.atomic import write_bytes
         from adacode_cli.training.report import curves
         from adacode_cli.training.report.overview import overview_png

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from adacode_cli.cli.boundary import invocation_of
+from adacode_cli.cli.boundary import invocation_of, say_last_words
 from adacode_cli.cli.options import flag, with_option_groups
-from adacode_cli.cli.signals import StopRequest
+from adacode_cli.cli.signals import StopRequest, say_at_a_signal
 from adacode_cli.cli.streams import stderr_console, write_line
 from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Verbose, seconds_of
+from adacode_cli.cli.train_progress import Progress, counted_step, progress
 from adacode_cli.cli.train_session import require_memory
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 
@@ -90,10 +91,12 @@ def detect(
         raise UsageError("--resume and --overwrite contradict each other", hint="Continue the run, or start over.")
     limit = None if options.time_limit is None else seconds_of(options.time_limit)
     stop_request = StopRequest(limit, _STOPPING)
+    say_at_a_signal("interrupted: the steps since the last checkpoint, if there is one, are lost")
     try:
-        with stop_request.listening():
-            finished = _train(shards, output, options, stop_request)
+        with stop_request.listening(), progress(f"loading {shards}", quiet=options.quiet) as shown:
+            finished = _train(shards, output, options, stop_request, shown)
     except KeyboardInterrupt as error:
+        say_last_words()
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except (RuntimeError, MemoryError) as error:
         require_memory(error)
@@ -106,7 +109,7 @@ def detect(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _train(shards: Path, output: Path, options: DetectOptions, stop_request: StopRequest) -> bool:
+def _train(shards: Path, output: Path, options: DetectOptions, stop_request: StopRequest, shown: Progress) -> bool:
     import cv2
     import torch
 
@@ -116,6 +119,7 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
     from adacode_cli.training.crops import Contents
     from adacode_cli.training.data import HOST_SHARE
     from adacode_cli.training.detection import DetectionRun, train_detector
+    from adacode_cli.training.loop import Step
     from adacode_cli.training.shards import Shards as OpenShards
 
     cv2.setNumThreads(1)  # batches are made in several threads
@@ -126,7 +130,9 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
 
     def on_log(steps: int, loss: float, images_per_s: float) -> None:
         if not options.quiet:
-            console.print(Text(f"detect step {steps}: loss {loss:.4f}; {images_per_s:.3g} images/s"))
+            left = f"; {shown.left}" if shown.left else ""
+            step = counted_step(steps, recipe.steps)
+            console.print(Text(f"detect {step}: loss {loss:.4f}; {images_per_s:.3g} images/s{left}"))
 
     run = DetectionRun(
         output,
@@ -137,6 +143,7 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
         keep_crops=contents.decoded_bytes < HOST_SHARE * free_bytes(torch.device("cpu")),
         on_log=on_log,
         stop=stop_request.should_stop,
+        on_step=lambda steps: shown.stepped("detect", Step(steps, recipe.steps, steps / recipe.steps)),
     )
     licence = str(opened.manifest.get("licence", ""))
     stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train detect")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import flag, verbosity, with_option_groups
+from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 
 if TYPE_CHECKING:
@@ -204,11 +205,11 @@ def prepare(
 
         settings = options.settings(limits)
         cv2.setNumThreads(1)  # several photographs are measured at the same time
-        with stderr_console().status(Text("reading")) as status:
+        with showing("looking for photographs") as show_line:
 
             def show(done: int, total: int, file: str) -> None:
                 if not options.quiet:
-                    status.update(Text(printable(f"{done}/{total} {file}")))
+                    show_line(f"{done}/{total} {file}")
 
             prepared = run(photos, output, settings, show)
     if not options.quiet:

@@ -11,8 +11,10 @@ from rich.text import Text
 
 from adacode_cli.cli.boundary import invocation_of
 from adacode_cli.cli.options import flag, with_option_groups
+from adacode_cli.cli.signals import say_at_a_signal
 from adacode_cli.cli.streams import stderr_console, write_line
 from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Verbose
+from adacode_cli.cli.train_progress import Progress, counted_step, progress
 from adacode_cli.errors import UsageError
 
 EPILOG = """Example:
@@ -52,16 +54,19 @@ def prior(
     invocation_of(context, verbose=options.verbose)
     if output.suffix != ".safetensors":
         raise UsageError(f"-o {output} is not the name of a .safetensors file", hint="Write -o mine-prior.safetensors.")
-    _train(shards, fused, output, options)
+    say_at_a_signal("interrupted: nothing was written, and the same command starts again")
+    with progress(f"loading {shards}", quiet=options.quiet) as shown:
+        _train(shards, fused, output, options, shown)
     write_line(str(output))
 
 
-def _train(shards: Path, fused: Path, output: Path, options: PriorOptions) -> None:
+def _train(shards: Path, fused: Path, output: Path, options: PriorOptions, shown: Progress) -> None:
     import torch
 
     from adacode_cli.checkpoints.format import Provenance
     from adacode_cli.engine.device import choose_device
     from adacode_cli.training.crops import Contents
+    from adacode_cli.training.loop import Step
     from adacode_cli.training.prior import PriorRecipe, PriorRun, train_prior
     from adacode_cli.training.shards import Shards as OpenShards
 
@@ -74,6 +79,7 @@ def _train(shards: Path, fused: Path, output: Path, options: PriorOptions) -> No
             console.print(Text(text))
 
     def on_encoded(done: int, of: int) -> None:
+        shown.show(f"{done} of {of} crops are encoded")
         if done % 200 == 0 or done == of:
             show(f"{done} of {of} crops are encoded")
 
@@ -82,7 +88,12 @@ def _train(shards: Path, fused: Path, output: Path, options: PriorOptions) -> No
         choose_device(options.device),
         options.overwrite,
         on_encoded=on_encoded,
-        on_log=lambda what, steps, bits: show(f"prior of {what}, step {steps}: {bits:.3f} bits a cell"),
+        on_log=lambda what, steps, bits: show(
+            f"prior of {what}, {counted_step(steps, options.steps)}: {bits:.3f} bits a cell; {shown.left}".rstrip("; ")
+        ),
+        on_step=lambda what, steps: shown.stepped(
+            f"prior of {what}", Step(steps, options.steps, steps / options.steps)
+        ),
     )
     licence = str(opened.manifest.get("licence", ""))
     stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train prior")

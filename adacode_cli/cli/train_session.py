@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from adacode_cli.cli.signals import StopRequest
+from adacode_cli.cli.boundary import say_last_words
+from adacode_cli.cli.signals import StopRequest, say_at_a_signal
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import TrainOptions, seconds_of
+from adacode_cli.cli.train_progress import Progress, progress
 from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError, TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -23,13 +25,9 @@ if TYPE_CHECKING:
     from adacode_cli.training.data import Data
     from adacode_cli.training.processes import Processes
     from adacode_cli.training.recipe import Recipe, StageName
-    from adacode_cli.training.run_names import LogLine
     from adacode_cli.training.session import TrainingSession
 
-_CODES = ("perplexity/", "used/")
 _STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to stop now and lose the steps since the last one"
-_SPEED = ("images_per_s", "waiting", "memory_mb")
-_NOT_SHOWN = ("step", "learning_rate", "seconds", "gradient", "discriminator_gradient")
 
 
 @contextmanager
@@ -46,11 +44,18 @@ def training(
     limit = None if options.time_limit is None else seconds_of(options.time_limit)
     stop_request = StopRequest(limit, _STOPPING)
     session = None
+    say_at_a_signal("interrupted: nothing was trained")
     try:
-        with stop_request.listening():
-            session = _session(shards, output, options, stages=stages, stop_request=stop_request, earlier=earlier)
+        # A launcher starts several processes with one terminal, of which the first one shows something.
+        quiet = options.quiet or os.environ.get("RANK", "0") != "0"
+        with stop_request.listening(), progress(f"loading {shards}", quiet=quiet) as shown:
+            session = _session(
+                shards, output, options, shown, stages=stages, stop_request=stop_request, earlier=earlier
+            )
+            say_at_a_signal("interrupted: the steps since the last checkpoint are lost; --resume continues from there")
             yield session
     except KeyboardInterrupt as error:
+        say_last_words()
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except (RuntimeError, MemoryError) as error:
         require_memory(error)
@@ -72,6 +77,7 @@ def _session(
     shards: Path,
     output: Path,
     options: TrainOptions,
+    shown: Progress,
     *,
     stages: tuple[StageName, ...],
     stop_request: StopRequest,
@@ -106,7 +112,7 @@ def _session(
         perceptual,
         Provenance(family=recipe.preset, trained_on=about, licence=licence, source="adacode train"),
         pace,
-        Listeners(_log_printer(options), _note if leads else lambda _: None, stop_request.should_stop),
+        Listeners(shown.log, _note if leads else lambda _: None, stop_request.should_stop, shown.stepped),
         TensorBoard(output / "tensorboard") if leads and available() else None,
     )
 
@@ -175,27 +181,6 @@ def earlier_recipe(path: Path) -> Recipe:
         hint = f"The families that can be trained are {', '.join(RECIPES)}."
         raise TrainingError(f"is of the family {provenance.family!r}", path=path, hint=hint)
     return RECIPES[provenance.family]
-
-
-def _log_printer(options: TrainOptions) -> Callable[[str, LogLine], None]:
-    console = stderr_console()
-
-    def print_line(name: str, line: LogLine) -> None:
-        if not options.quiet:
-            console.print(log_text(name, line))
-
-    return print_line
-
-
-def log_text(name: str, line: LogLine) -> Text:
-    """A log line in one line of text."""
-    words = [f"{name} step {line['step']:.0f}:"]
-    words += [f"{k} {v:.4f}" for k, v in line.items() if not k.startswith((*_CODES, *_SPEED, *_NOT_SHOWN))]
-    perplexity = [v for k, v in line.items() if k.startswith(_CODES[0])]
-    used = [v for k, v in line.items() if k.startswith(_CODES[1])]
-    codes = f"; perplexity {sum(perplexity) / len(perplexity):.0f}, {min(used):.0%} of codes used" if used else ""
-    speed = f"; {line['images_per_s']:.3g} images/s, {line['waiting']:.0%} waiting, {line['memory_mb']:.0f} MB"
-    return Text(printable(" ".join(words) + codes + speed))
 
 
 def _note(text: str) -> None:

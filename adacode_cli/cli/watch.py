@@ -60,9 +60,10 @@ def watch_folders(inputs: list[Path], options: RestoreOptions, request: Request,
     _check_places(inputs, watched.roots)
     check_directories(watched.roots)
     trees.begin(watched.roots)
-    present = [] if options.skip_existing else watched.search().jobs
-    trees.check_options(present)
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json, live=False)
+    with console.waiting("looking for images, and for results that exist"):
+        present = [] if options.skip_existing else watched.search().jobs
+        trees.check_options(present)
     interval_s = DEFAULT_INTERVAL_S if options.watch_interval is None else options.watch_interval
     with console, executing(options, description_of(options, request), console) as (executor, weights):
         trees.with_weights(weights, present)

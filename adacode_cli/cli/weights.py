@@ -10,11 +10,13 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+from rich.text import Text
 
 from adacode_cli.cli import weights_make, weights_quantize, weights_show
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import HubRepo, Verbose, flag
+from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
@@ -44,6 +46,8 @@ _CONVERT_EPILOG = """Example:
 
 # Columns of the table, and of its last column where names are very long.
 _WIDTH, _MIN_LICENCE = 80, 16
+# Columns of a download: its bar, and all beside name and bar, with room for the echo of Ctrl-C.
+_BAR, _NARROW_BAR, _BESIDE_NAME_AND_BAR, _BESIDE_IN_NARROW = 16, 8, 43, 31
 
 
 @app.command("list", epilog=_LIST_EPILOG)
@@ -81,10 +85,11 @@ def pull(
     invocation_of(context, verbose=verbose)
     catalogue = catalogue_file.load()
     wanted = [location.parse(name, catalogue) for name in names]
-    with ended_by_interruption():
+    with ended_by_interruption("what has arrived is kept; the same command continues"):
         for name, place in zip(names, wanted, strict=True):
             match place:
                 case location.HubFile():
+                    _say(f"asking for {name}")  # the Hub's client draws a bar of its own, when bytes arrive
                     write_line(str(hub.fetch(place)))
                 case location.LocalFile():
                     raise UsageError(f"{name} is a file on this machine already", hint="Give it to --weights.")
@@ -110,7 +115,7 @@ def convert(
         raise UsageError(f"{target} does not end in .safetensors", hint="Choose a name that ends in .safetensors.")
     if target.exists() and not overwrite:
         raise OutputError("exists already", path=target, hint="Add --overwrite, or choose another name.")
-    with ended_by_interruption():
+    with ended_by_interruption(), showing(f"converting {source}"):
         from adacode_cli.batch.kept import Kept
         from adacode_cli.checkpoints.load import convert_published
 
@@ -149,16 +154,29 @@ def _download_bar(name: str) -> Iterator[OnProgress]:
         BarColumn,
         DownloadColumn,
         Progress,
+        SpinnerColumn,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
 
     console = stderr_console()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(printable(name), total=None, visible=False)
-        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+    is_wide = console.width >= _WIDTH
+    speed, bar_width = ((TransferSpeedColumn(),), _BAR) if is_wide else ((), _NARROW_BAR)
+    room = console.width - bar_width - (_BESIDE_NAME_AND_BAR if is_wide else _BESIDE_IN_NARROW)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width), DownloadColumn())
+    off = not console.is_terminal
+    with Progress(*columns, *speed, TimeRemainingColumn(), console=console, disable=off) as progress:
+        shown = printable(name)
+        task = progress.add_task(shown if len(shown) <= room else f"{shown[: room - 1]}…", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+        if not progress.tasks[0].completed:  # nothing had to be downloaded
+            progress.remove_task(task)
+
+
+def _say(text: str) -> None:
+    if stderr_console().is_terminal:
+        stderr_console().print(Text(printable(text), style="dim"))
 
 
 def _row(entry: Entry, catalogue: Catalogue, state: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import Verbose, flag
+from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 
 AVERAGE_EPILOG = """Examples:
@@ -51,7 +52,7 @@ def average(
     A network of Real-ESRGAN's layout is averaged with the trunk of a super-resolution network.
     """
     invocation_of(context, verbose=verbose)
-    with ended_by_interruption():
+    with ended_by_interruption(), showing("averaging the weights"):
         from adacode_cli.checkpoints import average as averages
         from adacode_cli.checkpoints.format import DTYPES
 
@@ -113,7 +114,7 @@ def pair(
     for 0 as FAITHFUL.
     """
     invocation_of(context, verbose=verbose)
-    with ended_by_interruption():
+    with ended_by_interruption(), showing("pairing the weights"):
         from adacode_cli.checkpoints import average as averages
         from adacode_cli.checkpoints.format import DTYPES
 
@@ -161,7 +162,7 @@ def bundle(
     def print_note(note: str) -> None:
         stderr_console().print(Text(printable(note), style="dim"))
 
-    with ended_by_interruption():
+    with ended_by_interruption(), showing(f"bundling {run}"):
         from adacode_cli.checkpoints.format import DTYPES
         from adacode_cli.training import bundle as bundling
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import HubRepo, Verbose
+from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.weights_make import Output, Overwrite
 from adacode_cli.errors import InputError, OutputError, UsageError, WeightsError
@@ -120,7 +121,8 @@ def _calibrated(source: WeightsSource, photographs: Sequence[Path], *, keep_rang
     from adacode_cli.checkpoints.load import read_any
     from adacode_cli.evaluation.calibration import calibrate
 
-    weights, (network, _) = read_any(source.own_file()), source.own_network()
+    with showing(f"loading {source.name}"):
+        weights, (network, _) = read_any(source.own_file()), source.own_network()
     if keep_ranges and not weights.ranges:
         raise WeightsError("has no ranges to keep", path=source.own_file(), hint="Leave out --keep-ranges.")
 
@@ -134,10 +136,10 @@ def _calibrated(source: WeightsSource, photographs: Sequence[Path], *, keep_rang
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """Shows what is done: on a terminal in a line that changes, elsewhere in a line now and then."""
-    console, last = stderr_console(), -math.inf
-    if console.is_terminal:
-        with console.status(Text("reading")) as status:
-            yield lambda text: status.update(Text(printable(text)))
+    last = -math.inf
+    if stderr_console().is_terminal:
+        with showing("reading") as show_line:
+            yield show_line
         return
 
     def show(text: str) -> None:

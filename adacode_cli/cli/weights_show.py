@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
@@ -13,6 +15,8 @@ from rich.text import Text
 from adacode_cli import formats
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import AsJson, DeviceName, HubRepo, Verbose, flag
+from adacode_cli.cli.run_text import rough
+from adacode_cli.cli.status import Show, showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
@@ -82,16 +86,17 @@ def show(
     invocation_of(context, json=json, verbose=verbose)
     if output is not None:
         _check_output(output, usage, overwrite=overwrite)
-    with ended_by_interruption():
+    with ended_by_interruption(), showing(f"loading {name}") as show_line:
         from adacode_cli.checkpoints.load import WeightsSource
         from adacode_cli.engine.device import choose_device
 
         chosen = choose_device(device)
         network, _ = WeightsSource(name, hub_repo).own_network()
-        found = _usage(network, usage, chosen) if usage else None
+        found = _usage(network, usage, chosen, show_line) if usage else None
         if output is not None:
             from adacode_cli.evaluation.atlas import atlas_of
 
+            show_line(f"drawing {output}")
             _draw(output, atlas_of(network, printable(name), found, chosen, patch), quality)
     rows = _rows(network, found)
     if json:
@@ -116,17 +121,20 @@ def _check_output(path: Path, photographs: Path | None, *, overwrite: bool) -> N
     atomic.check_writable(path)
 
 
-def _usage(network: AdaCode, folder: Path, device: torch.device) -> Usage:
+def _usage(network: AdaCode, folder: Path, device: torch.device, show_line: Show) -> Usage:
     from adacode_cli.evaluation.code_usage import measure_usage, photographs_in
 
+    show_line(f"looking for photographs in {folder}")
     photographs = photographs_in(folder)
-    count = iter(range(1, len(photographs) + 1))
-    with stderr_console().status(Text("reading")) as status:
+    done, began = itertools.count(), time.monotonic()
 
-        def show_progress(path: Path) -> None:
-            status.update(Text(printable(f"{next(count)}/{len(photographs)} {path.name}")))
+    def show_progress(path: Path) -> None:
+        number = next(done)
+        left = (time.monotonic() - began) / number * (len(photographs) - number) if number else None
+        left_text = f", {rough(left)} left" if left is not None else ""
+        show_line(f"{number + 1}/{len(photographs)}{left_text} {path.name}")
 
-        return measure_usage(network, photographs, device, show_progress)
+    return measure_usage(network, photographs, device, show_progress)
 
 
 def _draw(path: Path, sheet: NDArray[np.uint8], quality: int) -> None:

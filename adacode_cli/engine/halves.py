@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adacode_cli.engine.maps import Grid, Map, MapShape
 from adacode_cli.engine.memory import trim_heap
@@ -87,6 +87,14 @@ def latent_maps(network: AdaCode, feature_BCHW: Tensor) -> LatentMaps:
     """Context, attention, mixing weights and codes of a whole image's latent map."""
     latent = network.encoder.latent(feature_BCHW)
     return LatentMaps(latent, network.codebook.nearest(latent), network.codebook.weights(latent))
+
+
+def latent_work(network: AdaCode) -> int:
+    """Multiplications of `latent_maps` for each latent cell: every value of its layers and codebooks is used once."""
+    encoder, codebook = network.encoder, network.codebook
+    parts: list[nn.Module] = [encoder.context, encoder.swin, codebook.before, codebook.books]
+    parts += [] if codebook.predictor is None else [codebook.predictor]
+    return sum(values.numel() for part in parts for values in part.parameters())
 
 
 def _given(config: NetworkConfig, dtype: torch.dtype) -> dict[str, MapShape]:

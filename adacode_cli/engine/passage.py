@@ -13,16 +13,17 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from adacode_cli.engine import progress
 from adacode_cli.engine.canvas import BaseImage, Canvas, RawCanvas
 from adacode_cli.engine.device import INT8, map_dtype, rounded, unfolds
-from adacode_cli.engine.halves import Coded, Halves, coded, halves_of, run_decoder, run_encoder
+from adacode_cli.engine.halves import Coded, Halves, coded, halves_of, latent_work, run_decoder, run_encoder
 from adacode_cli.engine.images import Pixels
 from adacode_cli.engine.int8 import EightBit
 from adacode_cli.engine.maps import Grid, Map, Patch
 from adacode_cli.engine.memory import free_bytes, is_out_of_memory, release
 from adacode_cli.engine.plan import SHARE, Costs, Memory, RunOptions, TilePlan, plan_tiles, require_room
 from adacode_cli.engine.program import CODES, WEIGHTS
-from adacode_cli.engine.segments import run_steps
+from adacode_cli.engine.segments import Half, run_steps
 from adacode_cli.engine.tiled import Finiteness, TakeDetail, Tiler
 from adacode_cli.engine.transfer import Outbox, network_input
 from adacode_cli.errors import DeviceError
@@ -33,6 +34,11 @@ from adacode_cli.model.network import AdaCode
 _SAMPLED = (
     "there is too little memory for exact tiling of this image: it was normalised with a sample (--tiling sampled)"
 )
+
+# The part of the work that fills holes coarsely: a quarter of the pixels, a sixteenth, and so on.
+_COARSE_SHARE = 0.2
+# Multiplications in 8 bits, as tiles do them then, for each in float32 in the same time: about so many.
+_EIGHT_BIT_SPEED = 4
 
 C = TypeVar("C", bound=Canvas)
 T = TypeVar("T")
@@ -99,11 +105,12 @@ class Passage:
         config, (h, w), dtype = self.config, image.shape[:2], attempt.kind.dtype
 
         def planned(plan: TilePlan) -> Coded:
-            tiler = self._tiler(plan, attempt, None)
+            half, latent = self._halves_in(dtype).encoder, self._latent_work(dtype)
+            tiler = self._tiler(plan, attempt, None, _work(half) + latent)
             x = network_input(image, None, mask_channel=config.mask_channel, device=tiler.home)
             prepared = self._prepared([x], attempt, config.coarse_passes)
-            half = self._halves_in(dtype).encoder
             maps = run_encoder(self._network_in(dtype), half, tiler, plan.encoder, prepared)
+            tiler.did(latent * attempt.kind.grid.num_cells)
             return coded(maps, h * config.scale, w * config.scale)
 
         return self._where_it_fits(attempt.kind, (h, w), 1, planned)
@@ -113,9 +120,9 @@ class Passage:
         dtype = attempt.kind.dtype
 
         def planned(plan: TilePlan) -> None:
-            tiler = self._tiler(plan, attempt, lambda detail: canvas.put(detail, None))
-            maps = code.maps(map_dtype(dtype), tiler.home)
-            run_decoder(self._halves_in(dtype).from_codes, tiler, plan.decoder, maps)
+            half = self._halves_in(dtype).from_codes
+            tiler = self._tiler(plan, attempt, lambda detail: canvas.put(detail, None), _work(half))
+            run_decoder(half, tiler, plan.decoder, code.maps(map_dtype(dtype), tiler.home))
 
         self._where_it_fits(attempt.kind, (code.height, code.width), 1, planned)
 
@@ -139,16 +146,21 @@ class Passage:
     def _planned(
         self, group: Group[C], plan: TilePlan, attempt: Attempt
     ) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
-        home, dtype = self._home(plan), attempt.kind.dtype
-        prepared, canvases = self._prepared(group.load(home), attempt, group.passes), group.blank(home)
+        home, dtype, begins = self._home(plan), attempt.kind.dtype, _COARSE_SHARE if group.passes else 0.0
+        with progress.part(0, begins):
+            prepared = self._prepared(group.load(home), attempt, group.passes)
+        canvases = group.blank(home)
         bases = [BaseImage(prepared[i : i + 1], self.config) for i in range(len(canvases))]
 
         def take(detail: Patch) -> None:
             for i, (canvas, base) in enumerate(zip(canvases, bases, strict=True)):
                 canvas.put(detail.of_image(i), base)
 
-        tiler, halves = self._tiler(plan, attempt, take), self._halves_in(dtype)
+        halves, latent = self._halves_in(dtype), self._latent_work(dtype)
+        with progress.part(begins, 1):
+            tiler = self._tiler(plan, attempt, take, _work(halves.encoder) + latent + _work(halves.decoder))
         maps = run_encoder(self._network_in(dtype), halves.encoder, tiler, plan.encoder, prepared)
+        tiler.did(latent * attempt.kind.grid.num_cells)
         found = {name: maps[name] for name in (CODES, WEIGHTS)}
         run_decoder(halves.decoder, tiler, plan.decoder, maps)
         return canvases, found, (_SAMPLED,) if plan.sampled and self.options.tiling == "exact" else ()
@@ -218,13 +230,26 @@ class Passage:
     def _home(self, plan: TilePlan) -> torch.device:
         return self.device if plan.resident else torch.device("cpu")
 
-    def _tiler(self, plan: TilePlan, attempt: Attempt, take_detail: TakeDetail | None) -> Tiler:
+    def _latent_work(self, dtype: torch.dtype) -> float:
+        """Multiplications of the latent parts for each cell, as if they took as long as those of the tiles."""
+        return latent_work(self.network) * (_EIGHT_BIT_SPEED if dtype == INT8 else 1)
+
+    def _tiler(self, plan: TilePlan, attempt: Attempt, take_detail: TakeDetail | None, work_per_cell: float) -> Tiler:
+        """What runs tiles, and tells of its progress. work_per_cell: multiplications that it will do in all."""
+        grid = attempt.kind.grid
+        meter = progress.Meter(grid.num_cells * work_per_cell)
         return Tiler(
-            attempt.kind.grid,
+            grid,
             self.device,
             home=self._home(plan),
             known_sums={} if plan.sampled else None,
             take_detail=take_detail,
             finiteness=attempt.finiteness,
             run_steps=self._in_eight_bits().run if attempt.kind.dtype == INT8 else run_steps,
+            on_work=meter.add if self.device.type == "cpu" else None,  # others only queue the work here
         )
+
+
+def _work(half: Half) -> float:
+    """Multiplications of a half for each latent cell."""
+    return half.whole.work_per_cell

@@ -35,13 +35,15 @@ Normalise = Callable[[Step, Patch], Patch]
 @dataclass(frozen=True)
 class Segment:
     """One pass over the tiles. halo: latent cells read around a tile. bytes_per_cell: most bytes alive while it runs,
-    for each latent cell read, without its inputs; input_bytes_per_cell: the inputs.
+    for each latent cell read, without its inputs; input_bytes_per_cell: the inputs. work_per_cell: multiplications of
+    its convolutions for each latent cell.
     """
 
     steps: Steps
     halo: int
     bytes_per_cell: float
     input_bytes_per_cell: float
+    work_per_cell: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _traced(
     assert 2 * halo < _TRACED, "the halo is wider than the traced part"
     inputs = sum(shapes[name].bytes_per_cell for name in loaded)
     found = {name: MapShape(p.data_BCHW.shape[1], p.per_cell, p.data_BCHW.dtype) for name, p in made.items()}
-    return Segment(steps, halo, ledger.peak / cells.area, inputs), found
+    return Segment(steps, halo, ledger.peak / cells.area, inputs, ledger.work / cells.area), found
 
 
 def _blank_patch(shape: MapShape, cells: Box, side: int) -> Patch:
@@ -167,11 +169,13 @@ class Ledger:
     """Bytes held by the blanks that were made with it: now, and at most so far.
 
     unfolds: whether a convolution first copies the neighbourhood of every position (`engine.device`).
+    work: multiplications of the convolutions so far.
     """
 
     unfolds: bool = False
     now: int = 0
     peak: int = 0
+    work: int = 0
 
     def take(self, num_bytes: int) -> None:
         self.now += num_bytes
@@ -245,6 +249,7 @@ def _conv2d(
         (n + 2 * p - k) // s + 1 for n, p, k, s in zip(x.shape[2:], padding, weight.shape[2:], stride, strict=True)
     )
     made = x.new((x.shape[0], weight.shape[0], *sides))
+    x.ledger.work += prod(made.shape) * prod(weight.shape[1:])
     if x.ledger.unfolds and prod(weight.shape[2:]) > 1:
         x.new((prod(weight.shape[1:]), *made.shape[2:]))  # alive while the convolution runs
     return made
@@ -255,6 +260,7 @@ def _conv_transpose2d(
 ) -> Blank:
     sides = ((n - 1) * stride - 2 * padding + k for n, k in zip(x.shape[2:], weight.shape[2:], strict=True))
     made = x.new((x.shape[0], weight.shape[1], *sides))
+    x.ledger.work += prod(x.shape) * prod(weight.shape[1:])
     if x.ledger.unfolds:
         x.new((prod(weight.shape[1:]), *x.shape[2:]))  # the contributions of every position, before they are summed
     return made

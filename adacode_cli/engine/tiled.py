@@ -51,6 +51,8 @@ RunSteps = Callable[[Steps, Load, Normalise, Collection[str]], dict[str, Patch]]
 """A way to compute steps on a tile, as `segments.run_steps` does."""
 TakeDetail = Callable[[Patch], None]
 """Receives each tile of a half's DETAIL, in any order, and some tiles twice."""
+OnWork = Callable[[float], None]
+"""Receives the multiplications of each tile that is done."""
 
 
 class Tiler:
@@ -58,7 +60,7 @@ class Tiler:
 
     home: the device that whole maps lie on; default: the CPU. known_sums: None, or sums that were gathered before; then
     maps are normalised with those and not with their own. finiteness: of all results of this tiler. run_steps: how the
-    steps are computed.
+    steps are computed. on_work: is told of each tile; not of the passes that only gather sums.
     """
 
     def __init__(
@@ -71,11 +73,13 @@ class Tiler:
         take_detail: TakeDetail | None = None,
         finiteness: Finiteness | None = None,
         run_steps: RunSteps = run_steps,
+        on_work: OnWork | None = None,
     ) -> None:
         self.grid, self.device, self.known_sums = grid, device, known_sums
         self._run_steps = run_steps
         self.home = home or torch.device("cpu")
         self.take_detail = take_detail
+        self._on_work = on_work
         self.finiteness = finiteness or Finiteness(device)
 
     def run(self, half: Half, maps: dict[str, Map], tiles: Iterable[Box]) -> None:
@@ -96,6 +100,11 @@ class Tiler:
         for segment, needed in zip(segments, live_after(segments, half.kept), strict=True):
             boxes = self._segment(segment, maps, needed, boxes, frozenset() if alone else half.normalised)
             _drop(maps, needed)
+
+    def did(self, work: float) -> None:
+        """Tells of so many multiplications that are done."""
+        if self._on_work is not None:
+            self._on_work(work)
 
     def sums_of(self, name: str, segment: Segment, maps: Mapping[str, Map], tiles: Iterable[Box]) -> Sums:
         """Sums of the places in `tiles` of a map that the segment makes, without keeping it. Raises as `run` does."""
@@ -153,6 +162,8 @@ class Tiler:
             return True
 
         done, message = self._attempt(write)
+        if done:
+            self.did(segment.work_per_cell * keep.area)
         return None if done else message
 
     def _attempt(self, work: Callable[[], T]) -> tuple[T | None, str]:

@@ -213,7 +213,8 @@ class DetectionRun:
 
     path: the detector's file; the checkpoint lies beside it. resume, overwrite: of what is there already.
     keep_crops: decoded crops stay in memory.
-    on_log: gets the number of steps, and the mean loss and images per second since the line before.
+    on_log: gets the number of steps, and the mean loss and images per second since the line before. on_step: gets the
+    number of steps after each of them.
     """
 
     path: Path
@@ -226,6 +227,7 @@ class DetectionRun:
     checkpoint_every_s: float = 300.0
     on_log: Callable[[int, float, float], None] = lambda _steps, _loss, _speed: None
     stop: Callable[[], bool] = lambda: False
+    on_step: Callable[[int], None] = lambda _steps: None
 
     @property
     def checkpoint(self) -> Path:
@@ -309,6 +311,7 @@ def _loop(crops: HostCrops, training: DetectorTraining, run: DetectionRun, keep:
     with closing(batches(crops, recipe, training.steps, run.workers)) as source:
         while training.steps < recipe.steps and not run.stop():
             losses.append(training.step(next(source)))
+            run.on_step(training.steps)
             now = time.monotonic()
             if len(losses) == run.log_every or training.steps == recipe.steps:
                 run.on_log(training.steps, sum(losses) / len(losses), len(losses) * recipe.batch / (now - since))

@@ -48,8 +48,22 @@ class Point:
 _START = Point()
 
 
+@dataclass(frozen=True)
+class Step:
+    """How far a run is: after so many of its steps. of: the steps of the whole run; 0 if its length is a time.
+    progress: from 0 to 1.
+    """
+
+    steps: int
+    of: int
+    progress: float
+
+
 class Watcher(Protocol):
     """What the loop reports to; all calls come after a step with finite losses."""
+
+    def stepped(self, step: Step) -> None:
+        """Called after every step."""
 
     def log(self, line: LogLine) -> None:
         """A line of the log: `step` and means since the line before."""
@@ -142,6 +156,7 @@ def run_loop(
         if device.type == "cpu":  # without waiting for a device, values that are not finite are found at once
             require_finite(_floats([values])[0], steps)
         progress, stopped = clock.progress(steps), _agreed(stop, processes, steps)
+        watcher.stepped(Step(steps, 0 if recipe.minutes else recipe.steps, progress))
         due = now() - kept > pace.checkpoint_every_s
         last = progress >= 1 or stopped
         judged = steps % pace.validate_every == 0 or progress >= 1

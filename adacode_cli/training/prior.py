@@ -64,7 +64,8 @@ class PriorRun:
     """Where a training writes, and what does not change its result.
 
     on_encoded: gets the number of encoded crops, and of all. on_log: gets what learns (codes, mixing weights), the
-    number of steps, and the mean bits of a cell since the line before.
+    number of steps, and the mean bits of a cell since the line before. on_step: gets what learns and the number of
+    steps after each of them.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class PriorRun:
     log_every: int = 100
     on_encoded: OnEncoded = lambda _done, _all: None
     on_log: OnLog = lambda _what, _steps, _bits: None
+    on_step: Callable[[str, int], None] = lambda _what, _steps: None
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ def _learn(network: CodePrior | WeightPrior, crops: EncodedCrops, recipe: PriorR
         loss.backward()
         adam.step()
         seen.append(loss.detach())
+        run.on_step(network.title, step + 1)
         if (step + 1) % run.log_every == 0 or step + 1 == recipe.steps:
             mean = float(torch.stack(seen).mean())
             require_finite({network.title: mean}, step + 1)

@@ -18,7 +18,7 @@ from adacode_cli.training.batches import BEGINNING, BatchMaker, ordered
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
 from adacode_cli.training.codebooks import health_warning
 from adacode_cli.training.data import Data
-from adacode_cli.training.loop import Pace, Point, Watcher, run_loop
+from adacode_cli.training.loop import Pace, Point, Step, Watcher, run_loop
 from adacode_cli.training.optimisation import Optimisation, step_seed
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Recipe, StageName, StageRecipe
@@ -36,15 +36,20 @@ class Listeners:
     on_log: gets the stage's name and each line of its log.
     on_note: gets notes for the user.
     stop: returns whether the session should stop.
+    on_step: gets the stage's name after each of its steps, and before the first one with None.
     """
 
     on_log: Callable[[str, LogLine], None] = lambda _name, _line: None
     on_note: Callable[[str], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
+    on_step: Callable[[str, Step | None], None] = lambda _name, _step: None
 
 
 class SilentWatcher:
     """For all processes except the first: they do the same steps and write nothing."""
+
+    def stepped(self, step: Step) -> None:
+        """Does nothing."""
 
     def log(self, line: LogLine) -> None:
         """Does nothing."""
@@ -66,6 +71,10 @@ class FolderWatcher:
     name: str
     optimisation: Optimisation
     validation: Validation | None
+
+    def stepped(self, step: Step) -> None:
+        """Passes it to the listeners."""
+        self.session.listeners.on_step(self.name, step)
 
     def log(self, line: LogLine) -> None:
         """Appends to NAME.jsonl and TensorBoard, and passes the line to the listeners."""
@@ -153,6 +162,8 @@ class TrainingSession:
         Returns the resulting state dict, None if it was stopped. Raises TrainingError, and OutputError if a file cannot
         be written.
         """
+        if self._leads:
+            self.listeners.on_step(name, None)
         settings = length or self.recipe.stage(kind)
         _require_divisible(settings, self.processes)
         optimisation = Optimisation(stage, settings, self.seed(name), self.recipe.precision)

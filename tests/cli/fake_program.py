@@ -1,13 +1,13 @@
 """The whole program `adacode`, with a small real restorer in the place of the network.
 
 Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `far` would
-have to be downloaded, `slow` takes its time, `warns` warns as a library does, `unknown` and `other-task` cannot be
-loaded, `counted` notes each image in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is
-interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail,
-`black` makes black images, `overflows` does except in fp32, `large` finds no memory for any image,
-`dies` kills its process, `dies-once` only if the file that DIED names is not there yet,
-`vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of
-that name in this process.
+have to be downloaded, `slow` takes its time, `tiles` does so and tells of ten tiles, `warns` warns as a library does,
+`unknown` and `other-task` cannot be loaded, `counted` notes each image in the file that COUNTED names; at images 33
+pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug`
+and `hungry` (for memory) fail, `black` makes black images, `overflows` does except in fp32, `large` finds no memory for
+any image, `dies` kills its process, `dies-once` only if the file that DIED names is not there yet, `vanish` removes
+what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of that name in
+this process.
 """
 
 from __future__ import annotations
@@ -108,6 +108,13 @@ class Restorer:
             note(image)
         if self.name == "slow":
             time.sleep(0.3)
+        if self.name == "tiles":
+            from adacode_cli.engine.progress import Meter
+
+            meter = Meter(10)
+            for _ in range(10):
+                time.sleep(0.35)
+                meter.add(1)
         if self.name == "warns":
             warnings.warn("a library's warning", stacklevel=1)
             logging.getLogger("library").warning("a library's log")

@@ -206,7 +206,7 @@ def test_a_detector_is_trained_from_shards(real_adacode, tmp_path):
     result = adacode("train", "detect", "s", "-o", "new/own.safetensors", *quick)
     assert result.returncode == 0, result.stderr
     assert result.stdout == b"new/own.safetensors\n"
-    assert b"detect step 2: loss" in result.stderr
+    assert b"detect step 2 of 2: loss" in result.stderr
     again = adacode("train", "detect", "s", "-o", "new/own.safetensors", *quick)
     assert again.returncode == 6
     assert b"exists already" in again.stderr

@@ -44,7 +44,7 @@ def test_options_arrive_and_progress_is_reported(shards, tmp_path, capfd):
     adacode("train", "basis", shards, "-o", run, *FIRST, *more, "--set", "loss.semantic=0.1", "--validate-every", "1")
     out, err = printed(capfd)
     assert out == ["basis-start.safetensors", "basis-ground.safetensors", "basis-sky.safetensors"]
-    last = next(line for line in reversed(err) if "basis-sky step 1: total " in line)
+    last = next(line for line in reversed(err) if "basis-sky step 1 of 1: total " in line)
     assert all(
         word in last for word in ("semantic ", "validation/lpips ", "of codes used", "images/s", "waiting", "MB")
     )
@@ -188,7 +188,7 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on(tmp_path):
     data = save_shards(tmp_path / "shards")
     command = ["train", "basis", data, "-o", tmp_path / "run", *FIRST[2:], "--set", "start_share=0"]
     process = started(*command, "--steps", "1000000")
-    while "step 50:" not in (line := process.stderr.readline()):
+    while "step 50 of" not in (line := process.stderr.readline()):
         assert process.poll() is None, line
     process.send_signal(signal.SIGINT)
     code, out, err = ended(process)

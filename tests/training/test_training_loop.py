@@ -16,7 +16,7 @@ from tiny_families import clean_batch, repeated
 from tiny_recipes import after, tiny_optimisation, tiny_recipe, tiny_restoring
 
 from adacode_cli.training.batches import Batch
-from adacode_cli.training.loop import Clock, LogInterval, LogLine, Pace, Point, run_loop
+from adacode_cli.training.loop import Clock, LogInterval, LogLine, Pace, Point, Step, run_loop
 from adacode_cli.training.optimisation import Optimisation, learning_rate
 from adacode_cli.training.recipe import StageRecipe
 
@@ -36,6 +36,10 @@ class Witness:
     validated: list[int] = field(default_factory=list)
     kept: list[Point] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    def stepped(self, step: Step) -> None:
+        self.steps.append(step)
 
     def log(self, line: LogLine) -> None:
         self.lines.append(line)
@@ -68,6 +72,7 @@ def test_a_run_ends_after_its_steps(steps, logged):
     ended, seen = watched(tiny_optimisation(stage_recipe(steps=steps)), Pace(log_every=2, validate_every=4))
     assert ended
     assert [line["step"] for line in seen.lines] == logged
+    assert seen.steps == [Step(step, steps, step / steps) for step in range(1, steps + 1)]
     assert seen.validated == sorted({4, steps} & set(range(1, steps + 1)))
     assert [point.steps for point in seen.kept] == [steps]
     assert seen.calls[-2:] == ["log", "keep"]

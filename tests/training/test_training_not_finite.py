@@ -14,7 +14,7 @@ from tiny_recipes import after, tiny_optimisation, tiny_recipe
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
-from adacode_cli.training.loop import LogInterval, Pace, Point, run_loop
+from adacode_cli.training.loop import LogInterval, Pace, Point, Step, run_loop
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.run_names import LogLine
 
@@ -29,6 +29,9 @@ class Keeping:
         self.run, self.path = run, path
         self.kept: list[Point] = []
         self.lines: list[LogLine] = []
+
+    def stepped(self, step: Step) -> None:
+        assert step.steps > 0
 
     def log(self, line: LogLine) -> None:
         self.lines.append(line)

@@ -54,8 +54,8 @@ def test_the_command_trains_a_prior_that_packs_codes(shards, fused, tmp_path, ca
     out, err = capfd.readouterr()
     assert out == f"{path}\n"
     assert "6 of 6 crops are encoded" in err
-    assert "prior of codes, step 2: " in err
-    assert "prior of mixing weights, step 2: " in err
+    assert "prior of codes, step 2 of 2: " in err
+    assert "prior of mixing weights, step 2 of 2: " in err
     stored = read_prior(path)
     prior = Prior(stored.order, stored.book_sizes, stored.tensors)
     assert (prior.order, prior.book_sizes) == ((0, 1), SIZES)

@@ -1,0 +1,38 @@
+"""A line on a terminal that says what a command is doing, so that nothing is silent for long.
+
+It is on standard error, has a spinner, and disappears when the step ends. Elsewhere, as in a pipe, nothing is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.text import Text
+
+from adacode_cli.cli.streams import printable, stderr_console
+
+_BESIDE_TEXT = 6  # columns: the spinner, and the echo of Ctrl-C
+Show = Callable[[str], None]
+"""Replaces the text of the line."""
+
+
+@contextmanager
+def showing(what: str, *, quiet: bool = False) -> Iterator[Show]:
+    """Within the block, a terminal shows `what`, or what the function is given that the block gets.
+
+    quiet: nothing is shown.
+    """
+    console = stderr_console()
+    if quiet or not console.is_terminal:
+        yield lambda _text: None
+        return
+    with console.status(_line(what, console.width)) as status:
+        yield lambda text: status.update(_line(text, console.width))
+
+
+def _line(text: str, width: int) -> Text:
+    """One line; what does not fit is cut off at its end."""
+    line = Text(f"{printable(text)} …")
+    line.truncate(max(1, width - _BESIDE_TEXT), overflow="ellipsis")
+    return line
