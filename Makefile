@@ -46,7 +46,7 @@ release: $(READY)
 	$(BIN)/python tools/release.py $(VERSION)
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo recipes build dist
 
 # What running needs.
 $(INSTALLED): pyproject.toml constraints.txt

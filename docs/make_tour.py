@@ -54,16 +54,16 @@ TOURS = (
         "A folder is enlarged",
         (
             Command(
-                "adacode sr examples/photos -o results --dry-run",
+                "adacode sr examples/scratched -o results --dry-run",
                 "What would be written, and what will it cost?",
             ),
             Command(
-                "adacode sr examples/photos -o results",
+                "adacode sr examples/scratched -o results",
                 "The run. The second line is there while a picture takes long:",
                 during=r"left.*\n.*megapixels",
             ),
             Command(
-                "adacode sr examples/photos -o results",
+                "adacode sr examples/scratched -o results",
                 "The same command again finds that everything is done:",
             ),
         ),
@@ -83,10 +83,10 @@ TOURS = (
             Command("adacode sr examples/photos --scael 2 -o twice", "An option that does not exist:"),
             Command("adacode sr examples/photos --weights compct -o twice", "Weights that do not exist:"),
             Command(
-                "adacode sr examples/photos --scale 2 -o results",
+                "adacode sr examples/scratched --scale 2 -o results",
                 "Results that exist already, and that were made with another scale:",
             ),
-            Command("adacode sr examples/photos --scale 2 -o twice", "Another directory for them:"),
+            Command("adacode sr examples/scratched --scale 2 -o twice", "Another directory for them:"),
         ),
     ),
 )

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from adacode_cli.batch.enlarging import WithoutNetwork
 from adacode_cli.batch.masks import PackedMask
 from adacode_cli.batch.restoring import Restored
+from adacode_cli.engine.progress import part
+from adacode_cli.errors import AdaCodeError
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.sizes import AS_LARGE_ALREADY, Fate
 
 _MOST_NAMED = 10
+
+
+@contextmanager
+def restoring_page(number: int, num_pages: int) -> Iterator[None]:
+    """The block in which page `number`, from 1, is restored: its part of the progress, and its number in errors."""
+    try:
+        with part((number - 1) / num_pages, number / num_pages):
+            yield
+    except AdaCodeError as error:
+        if num_pages > 1:
+            error.message = f"page {number}: {error.message}"
+        raise
 
 
 @dataclass

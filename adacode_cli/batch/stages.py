@@ -29,12 +29,11 @@ from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import HoleSource, MaskFile, PackedMask, mask_bytes, mask_path
 from adacode_cli.batch.outcome import Made, OutputState
 from adacode_cli.batch.output_files import make_directory, mark_as_output_folder, write_new
-from adacode_cli.batch.page_report import PageReport
+from adacode_cli.batch.page_report import PageReport, restoring_page
 from adacode_cli.batch.pages import Sink
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.codes.image import Codes
-from adacode_cli.engine.progress import part
 from adacode_cli.errors import InputError, QualityError
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.codec import codec_of
@@ -306,7 +305,7 @@ class Stages:
         count = len(read.image.pages)
         report = PageReport(count)
         for page, hole in read.pages:
-            with part(len(pages) / count, (len(pages) + 1) / count):
+            with restoring_page(len(pages) + 1, count):
                 image, restored = self.restore(page, hole)
             pages.append(report.add(page, image, restored, self._masks(restored)))
             if count > 1:
@@ -326,7 +325,7 @@ class Stages:
                 if window is not read:
                     self.foresee(window, format_name)
                 for page, hole in window.pages:
-                    with part(page.page / count, (page.page + 1) / count):
+                    with restoring_page(page.page + 1, count):
                         image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
                     image = report.add(page, image, restored, self._masks(restored))
                     first = first or image

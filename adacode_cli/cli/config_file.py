@@ -105,6 +105,9 @@ def _text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise UsageError("is not a text in UTF-8", path=path, hint="Save it in UTF-8.") from error
     except (OSError, ValueError) as error:  # ValueError: no file can have this name
+        if _is_dead_link(path):
+            hint = f"Remove or mend the link; --config {NONE} uses no file."
+            raise UsageError("is a link to a file that does not exist", path=path, hint=hint) from error
         problem = reason(error) if isinstance(error, OSError) else "no file can have this name"
         hint = f"Check the path that --config names; --config {NONE} uses no file."
         raise UsageError(f"cannot be read: {problem}", path=path, hint=hint) from error
@@ -131,14 +134,12 @@ def _own_table(path: Path, tables: dict[str, object]) -> dict[str, object]:
     """The tables of this program: those of [tool.adacode] if there is that table, otherwise all."""
     tool = tables.get("tool")
     inner = tool.get("adacode") if isinstance(tool, dict) else None
-    if path.name == _SHARED_FILE:
-        return inner if isinstance(inner, dict) else {}
     if inner is None:
-        return tables
+        return {} if path.name == _SHARED_FILE else tables
     if not isinstance(inner, dict):
         hint = "Write the settings below a line [tool.adacode]."
         raise UsageError("has no table [tool.adacode], but a single value of this name", path=path, hint=hint)
-    if len(tables) > 1:
+    if len(tables) > 1 and path.name != _SHARED_FILE:
         hint = "Write all settings within [tool.adacode], or all without it."
         raise UsageError("has settings within [tool.adacode] and outside of it", path=path, hint=hint)
     return inner

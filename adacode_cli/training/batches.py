@@ -88,6 +88,11 @@ def training_input(config: NetworkConfig) -> TrainingInput:
     return TASKS[config.task].training_input if config.task in TASKS else "clean"
 
 
+def side_for(task: str, scale: int, patch: int) -> int:
+    """Side in pixels that a sample of `patch` output pixels needs for a task, a name of `tasks.TASKS`."""
+    return degraded_side(patch, scale) if TASKS[task].training_input == "degraded" else patch
+
+
 def degraded_side(patch: int, scale: int) -> int:
     """Side in pixels that a sample of `patch` output pixels needs if it is degraded by `scale`."""
     return patch + 2 * MARGIN * scale
@@ -95,7 +100,7 @@ def degraded_side(patch: int, scale: int) -> int:
 
 def sample_side(config: NetworkConfig, patch: int) -> int:
     """Side in pixels that a sample of `patch` output pixels needs for a network."""
-    return degraded_side(patch, config.scale) if training_input(config) == "degraded" else patch
+    return side_for(config.task, config.scale, patch) if config.task in TASKS else patch
 
 
 def clean_samples() -> SampleMaker:

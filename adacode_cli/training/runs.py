@@ -21,7 +21,7 @@ from adacode_cli.model.config import TrunkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.ranges import Ranges
 from adacode_cli.tasks import TASKS
-from adacode_cli.training.batches import degraded_side
+from adacode_cli.training.batches import side_for
 from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
 from adacode_cli.training.recipe import OWN_DECODER, STAGES, Recipe, StageName, StageRecipe
@@ -378,11 +378,8 @@ def run_all(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> bool:
 def _require_crops(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> None:
     """Raises TrainingError where crops are too small for any of the stages: stage III begins hours after the start."""
     recipe = session.recipe
-    sides = [recipe.basis.patch, recipe.fuse.patch]
-    for task, scale in tasks:
-        patch = recipe.restore.patch
-        sides.append(degraded_side(patch, scale) if TASKS[task].training_input == "degraded" else patch)
-    session.data.train.require(max(sides))
+    of_tasks = (side_for(task, scale, recipe.restore.patch) for task, scale in tasks)
+    session.data.train.require(max(recipe.basis.patch, recipe.fuse.patch, *of_tasks))
 
 
 def shared_out(recipe: Recipe, minutes: float | None, num_tasks: int) -> Recipe:

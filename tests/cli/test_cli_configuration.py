@@ -294,7 +294,7 @@ def test_a_dead_link_is_reported(adacode, tmp_path):
     (tmp_path / "adacode.toml").symlink_to("moved.toml")
     result = adacode("config", "show", "sr", **FOUND)
     assert result.returncode == 2
-    assert f"error: {tmp_path / 'adacode.toml'}: cannot be read: there is no such file" in result.stderr.decode()
+    assert f"error: {tmp_path / 'adacode.toml'}: is a link to a file that does not exist" in result.stderr.decode()
 
 
 def test_pyproject_has_other_tables_too(adacode, tmp_path):
