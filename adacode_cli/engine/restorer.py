@@ -375,7 +375,7 @@ def _hole_of(
         grows = "" if hole.mask.all() else f", which grows by {hole.grow_px} px,"
         raise InputError(
             f"its mask{grows} covers the whole image, so nothing is left from which the hole could be filled",
-            hint="Check the mask: white is filled, and --grow enlarges it. With --mask-color or --mask-alpha, the image.",
+            hint="Check the mask, or the image with --mask-color or --mask-alpha. White is filled; --grow enlarges it.",
         )
     return hole
 
