@@ -57,7 +57,9 @@ def screen(program, columns: int, *words: str) -> tuple[list[str], int]:
                 shown += data
         code = process.wait(60)
     os.close(leader)
-    return CODES.sub("", shown.decode()).replace("\r\n", "\n").splitlines(), code
+    # A line that says what is waited for is erased again.
+    lines = (line.rpartition("\x1b[2K")[2] for line in shown.decode().replace("\r\n", "\n").splitlines())
+    return [CODES.sub("", line) for line in lines], code
 
 
 @pytest.mark.parametrize(("words", "together"), SCREENS, ids=[" ".join(each[0])[:40] for each in SCREENS])

@@ -126,7 +126,7 @@ def test_the_program_names_it_in_hints_and_in_doctor(tmp_path):
     (tmp_path / "text.png").write_bytes(b"some text that is no picture")
     assert "heic or toy" in " ".join(toy_adacode("sr", "--help", cwd=tmp_path).split())
     told = toy_adacode("sr", "a.toy", "--format", "unknown", cwd=tmp_path, code=2)
-    assert "heic, toy" in " ".join(told.split())
+    assert "heic or toy" in " ".join(told.split())
     told = toy_adacode("sr", "text.png", "--scale", "2", "--weights", "nearest", cwd=tmp_path, code=3)
     assert "HEIC, Toy, JPEG XL and camera raw are read" in " ".join(told.split())
     told = toy_adacode("sr", "a.toy", "--scale", "2", "--weights", "nearest", "--dry-run", cwd=tmp_path, code=6)
