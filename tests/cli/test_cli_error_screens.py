@@ -40,6 +40,9 @@ SCREENS = [
 ]
 
 
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"  # It begins a line that says what is waited for, and that is erased again.
+
+
 def screen(program, columns: int, *words: str) -> tuple[list[str], int]:
     """(the lines that a terminal of so many columns gets, the exit code)."""
     import fcntl
@@ -57,9 +60,8 @@ def screen(program, columns: int, *words: str) -> tuple[list[str], int]:
                 shown += data
         code = process.wait(60)
     os.close(leader)
-    # A line that says what is waited for is erased again.
-    lines = (line.rpartition("\x1b[2K")[2] for line in shown.decode().replace("\r\n", "\n").splitlines())
-    return [CODES.sub("", line) for line in lines], code
+    lines = CODES.sub("", shown.decode()).replace("\r\n", "\n").splitlines()
+    return [line for line in lines if line and line[0] not in SPINNER], code
 
 
 @pytest.mark.parametrize(("words", "together"), SCREENS, ids=[" ".join(each[0])[:40] for each in SCREENS])
