@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from adacode_cli.batch.processes import Processes
 from adacode_cli.batch.record import Settings
 from adacode_cli.batch.run import run
 from adacode_cli.batch.trees import Trees
-from adacode_cli.batch.worker import Place, Work
+from adacode_cli.batch.worker import WorkerPlacement, WorkerTask
 from adacode_cli.imaging.decode import decode
 from adacode_cli.limits import DECODING_LIMIT_S
 from adacode_cli.sizes import Sizing
@@ -41,8 +43,8 @@ def local():
 
 @contextmanager
 def two_processes():
-    work = Work(DESCRIPTION, Place("cpu", 1, 2), isolated=False, limit_s=DECODING_LIMIT_S, jobs=None)
-    with Processes([work, work]) as executor:
+    task = WorkerTask(DESCRIPTION, WorkerPlacement("cpu", 1, 2), isolated=False, limit_s=DECODING_LIMIT_S, jobs=None)
+    with Processes([task, task]) as executor:
         executor.start()
         yield executor
 
@@ -70,7 +72,7 @@ def carried_out(executor, folder: Path, out: Path, listener=lambda _event: None)
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file of a tree except the state of runs."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".adacode")
+    files = (path for path in folder.rglob("*") if path.is_file() and ".adacode" not in path.parts)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -107,8 +109,8 @@ def test_a_worker_that_is_killed_costs_no_file(local, workers, image, tmp_path):
     def kill(event):
         if isinstance(event, FileStarted) and event.job.name == "2.png" and not killed:
             killed.append(event)
-            for worker in workers._workers:
-                worker.process.kill()
+            for pid in workers.pids:
+                os.kill(pid, signal.SIGKILL)
 
     log = carried_out(workers, tmp_path / "p", tmp_path / "b", kill)
     assert (log[-1].report.done, log[-1].report.exit_code) == (4, 0)

@@ -18,7 +18,7 @@ from adacode_process import default_signals
 
 from adacode_cli.batch.description import Description, NetworkDescription
 from adacode_cli.cli import dry_run
-from adacode_cli.cli.executing import is_for_several, places_of
+from adacode_cli.cli.executing import is_for_several, placements_of
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.speed import Speed
 from adacode_cli.errors import UsageError
@@ -36,7 +36,7 @@ def finished(adacode, *arguments: str, **env: str) -> subprocess.CompletedProces
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".adacode")
+    files = (path for path in folder.rglob("*") if path.is_file() and ".adacode" not in path.parts)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -91,7 +91,7 @@ def test_a_file_with_which_processes_die_fails_by_its_name_and_the_others_do_not
     assert set(failed) == {"p/2.png", "p/5.png"}
     for error in failed.values():
         assert error["kind"] == "device"
-        assert error["message"] == "the process that restored it ended twice (signal 9)"
+        assert error["message"] == "two processes ended while they restored it (signal 9)"
     assert len(tree(tmp_path / "p-sr-x4")) == 6
     assert list((tmp_path / "p-sr-x4" / ".adacode" / "in-flight").iterdir()) == []
 
@@ -162,7 +162,7 @@ def test_a_watch_uses_all_processes(adacode, photo, tmp_path):
     [
         (("-", *TWO), 2, "one image on standard input cannot be restored by several processes"),
         (("p", "--device", "cuda:0,cuda:0"), 2, "--device cuda:0,cuda:0 names a device twice"),
-        (("p", "--device", "cuda:0,cpu"), 2, "'cuda:0,cpu' is not one of"),
+        (("p", "--device", "cuda:0,cpu"), 2, "--device cannot be 'cuda:0,cpu'"),
         (("p", "--processes", "0"), 2, "--processes"),
     ],
 )
@@ -184,20 +184,22 @@ def test_threads_and_memory_are_shared_out(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    assert [(p.device, p.threads, p.processes) for p in places_of(RestoreOptions(processes=3))] == [("cpu", 2, 3)] * 3
-    assert [p.threads for p in places_of(RestoreOptions(processes=8))] == [1] * 8
-    assert [p.device for p in places_of(RestoreOptions(device="all"))] == ["cpu"]
+    assert [(p.device, p.threads, p.processes) for p in placements_of(RestoreOptions(processes=3))] == [
+        ("cpu", 2, 3)
+    ] * 3
+    assert [p.threads for p in placements_of(RestoreOptions(processes=8))] == [1] * 8
+    assert [p.device for p in placements_of(RestoreOptions(device="all"))] == ["cpu"]
     assert not is_for_several(RestoreOptions(processes=1))
 
 
 def test_all_devices_are_those_of_the_machine(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    devices = [place.device for place in places_of(RestoreOptions(device="all"))]
+    devices = [place.device for place in placements_of(RestoreOptions(device="all"))]
     assert devices == ["cuda:0", "cuda:1", "cuda:2"]
-    assert [place.device for place in places_of(RestoreOptions(device="cuda:2,cuda:0"))] == ["cuda:2", "cuda:0"]
+    assert [place.device for place in placements_of(RestoreOptions(device="cuda:2,cuda:0"))] == ["cuda:2", "cuda:0"]
     with pytest.raises(UsageError, match="--processes is for a CPU"):
-        places_of(RestoreOptions(device="all", processes=2))
+        placements_of(RestoreOptions(device="all", processes=2))
 
 
 def test_a_dry_run_knows_processes_and_devices(adacode, photo):
