@@ -6,6 +6,7 @@ Every process of a run holds its standard error, so whoever has read that to its
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -100,11 +101,16 @@ def test_a_file_with_which_processes_die_fails_by_its_name_and_the_others_do_not
 def test_a_signal_ends_all_processes(adacode, photo, tmp_path, number):
     for index in range(8):
         photo(f"p/{index}.png", (33 if index > 1 else 24, 16))
-    with adacode.start("sr", "p", "--weights", "wait", *TWO, preexec_fn=default_signals) as process:
+    with adacode.start(
+        "sr", "p", "--weights", "wait", *TWO, preexec_fn=default_signals, start_new_session=True
+    ) as process:
         text = b""
         while text.count(b"waiting\n") < 2:  # both processes stand at a file
             text += process.stderr.readline()
-        process.send_signal(number)
+        if number is signal.SIGHUP:
+            process.send_signal(number)
+        else:  # as a terminal and a service do
+            os.killpg(process.pid, number)
         text += process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 130
     assert b"Traceback" not in text
@@ -128,11 +134,13 @@ def test_processes_end_with_a_run_that_is_killed(adacode, photo):
 def test_a_lost_device_ends_the_run(adacode, photo, tmp_path):
     for index in range(6):
         photo(f"p/{index}.png", (33 if index == 2 else 24, 16))
-    result = finished(adacode, "sr", "p", "--weights", "no-device", "--json", *TWO)
+    result = finished(adacode, "sr", "p", "--weights", "no-device", "--json", "-vv", *TWO)
     assert result.returncode == 5
     *_, last, error = events(result)
     assert (error["error"]["message"], last["event"], last["exit_code"]) == ("the device is gone", "run-finished", 5)
     assert last["done"] == len(tree(tmp_path / "p-sr-x4"))
+    assert b"in the process for cpu:" in result.stderr
+    assert b'raise DeviceError("the device is gone"' in result.stderr
 
 
 def test_unknown_weights_are_reported_once(adacode, photo):
@@ -184,9 +192,8 @@ def test_threads_and_memory_are_shared_out(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    assert [(p.device, p.threads, p.processes) for p in placements_of(RestoreOptions(processes=3))] == [
-        ("cpu", 2, 3)
-    ] * 3
+    three = placements_of(RestoreOptions(processes=3))
+    assert [(one.device, one.threads, one.processes) for one in three] == [("cpu", 2, 3)] * 3
     assert [p.threads for p in placements_of(RestoreOptions(processes=8))] == [1] * 8
     assert [p.device for p in placements_of(RestoreOptions(device="all"))] == ["cpu"]
     assert not is_for_several(RestoreOptions(processes=1))
@@ -216,8 +223,11 @@ def test_several_devices_take_a_part_of_the_time(monkeypatch):
     monkeypatch.setattr(NetworkDescription, "restorer", lambda _: restorer)
     monkeypatch.setattr(Description, "stages", lambda *_: (None, "digest"))
     monkeypatch.setattr(dry_run, "speed_of", lambda *_: Speed(1.0, 4.0, "bf16", "cuda:0", 1))
-    needs = SimpleNamespace(num_unknown=0, num_files=8, num_runs=8, run_pixels=8_000_000)
+    needs = SimpleNamespace(num_unknown=1, num_files=9, num_runs=8, run_pixels=8_000_000)
     description = Description(NetworkDescription(), "sr", Sizing("scale", 4))
     for devices, seconds in (([], 40), (["cuda:0"], 40), (["cuda:0", "cuda:1"], 20)):
         found, speed, _ = dry_run._time(description, needs, 0.0, lambda _: None, devices)
         assert (round(found), speed.device) == (seconds, ",".join(devices) or "cuda:0")
+    few = SimpleNamespace(num_unknown=1, num_files=2, num_runs=8, run_pixels=8_000_000)
+    found, speed, _ = dry_run._time(description, few, 0.0, lambda _: None, ["cuda:0", "cuda:1"])
+    assert (round(found), speed.device) == (40, "cuda:0")
