@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from adacode_process import default_signals
 
 from adacode_cli.batch.description import Description, NetworkDescription
 from adacode_cli.cli import dry_run
-from adacode_cli.cli.executing import is_for_several, placements_of
+from adacode_cli.cli.executing import executing, is_for_several, placements_of
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.speed import Speed
 from adacode_cli.errors import UsageError
@@ -72,31 +73,6 @@ def test_the_tree_is_that_of_one_process(real_adacode, photo, tmp_path, command)
     assert events(again)[-1]["done"] == 0
 
 
-def test_a_process_that_is_killed_costs_no_file(adacode, photo, tmp_path):
-    for number in range(8):
-        photo(f"p/{number}.png", (33 if number == 2 else 24, 16))
-    died = tmp_path / "died"
-    result = finished(adacode, "sr", "p", "--weights", "dies-once", "--json", *TWO, DIED=str(died))
-    assert (result.returncode, died.exists(), events(result)[-1]["done"]) == (0, True, 8)
-    assert sorted(line["target"] for line in journal(tmp_path / "p-sr-x4")) == [f"{number}.png" for number in range(8)]
-    assert len(tree(tmp_path / "p-sr-x4")) == 8
-    assert list((tmp_path / "p-sr-x4" / ".adacode" / "in-flight").iterdir()) == []
-
-
-def test_a_file_with_which_processes_die_fails_by_its_name_and_the_others_do_not(adacode, photo, tmp_path):
-    for number in range(8):
-        photo(f"p/{number}.png", (33 if number in (2, 5) else 24, 16))
-    result = finished(adacode, "sr", "p", "--weights", "dies", "--json", *TWO)
-    assert result.returncode == 9
-    failed = {event["source"]: event["error"] for event in events(result) if event["event"] == "file-failed"}
-    assert set(failed) == {"p/2.png", "p/5.png"}
-    for error in failed.values():
-        assert error["kind"] == "device"
-        assert error["message"] == "two processes ended while they restored it (signal 9)"
-    assert len(tree(tmp_path / "p-sr-x4")) == 6
-    assert list((tmp_path / "p-sr-x4" / ".adacode" / "in-flight").iterdir()) == []
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_processes(adacode, photo, tmp_path, number):
     for index in range(8):
@@ -129,18 +105,6 @@ def test_processes_end_with_a_run_that_is_killed(adacode, photo):
         process.kill()
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == -signal.SIGKILL
-
-
-def test_a_lost_device_ends_the_run(adacode, photo, tmp_path):
-    for index in range(6):
-        photo(f"p/{index}.png", (33 if index == 2 else 24, 16))
-    result = finished(adacode, "sr", "p", "--weights", "no-device", "--json", "-vv", *TWO)
-    assert result.returncode == 5
-    *_, last, error = events(result)
-    assert (error["error"]["message"], last["event"], last["exit_code"]) == ("the device is gone", "run-finished", 5)
-    assert last["done"] == len(tree(tmp_path / "p-sr-x4"))
-    assert b"in the process for cpu:" in result.stderr
-    assert b'raise DeviceError("the device is gone"' in result.stderr
 
 
 def test_unknown_weights_are_reported_once(adacode, photo):
@@ -231,3 +195,35 @@ def test_several_devices_take_a_part_of_the_time(monkeypatch):
     few = SimpleNamespace(num_unknown=1, num_files=2, num_runs=8, run_pixels=8_000_000)
     found, speed, _ = dry_run._time(description, few, 0.0, lambda _: None, ["cuda:0", "cuda:1"])
     assert (round(found), speed.device) == (40, "cuda:0")
+
+
+def test_a_pipe_uses_the_first_of_the_devices_that_a_variable_names(adacode, photo):
+    data = photo("a.png").read_bytes()
+    settings = {"ADACODE_SR_DEVICE": "all", "ADACODE_SR_PROCESSES": "2"}
+    result = adacode("sr", "-", "--weights", "nearest", stdin=data, **settings)
+    assert (result.returncode, result.stdout[:4]) == (0, b"\x89PNG"), result.stderr
+    refused = adacode("sr", "-", "--weights", "nearest", "--device", "all", stdin=data, **settings)
+    assert refused.returncode == 2
+
+
+def test_other_commands_use_one_device(real_adacode):
+    result = real_adacode("bench", "--device", "all")
+    assert result.returncode == 2
+    assert "Only sr, inpaint and reconstruct use several devices." in result.stderr.decode()
+
+
+def test_a_frozen_program_refuses_several_processes(monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    description = Description(NetworkDescription(), "sr")
+    with pytest.raises(UsageError, match="a frozen program"), executing(RestoreOptions(processes=2), description, None):
+        pass
+
+
+def test_one_process_is_allowed_on_every_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    placements = placements_of(RestoreOptions(device="cuda:0,cuda:1", processes=1))
+    assert [(one.device, one.own_device, one.processes) for one in placements] == [
+        ("cuda:0", "cuda", 2),
+        ("cuda:1", "cuda", 2),
+    ]
