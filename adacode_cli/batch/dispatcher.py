@@ -202,6 +202,8 @@ class Dispatcher:
     def _about_job(self, worker: WorkerProcess, kind: str, *content: Any) -> None:  # noqa: ANN401 (as it was sent)
         """Handles a message about a job; other kinds mean nothing here."""
         execution = self._execution
+        if kind == "stopped":
+            worker.has_returned_all_but(*content)
         if execution is None or kind not in ("started", "page", "ended"):
             return
         number, *rest = content
@@ -252,7 +254,8 @@ class Dispatcher:
         listening = [worker for worker in self.workers if worker.is_running and worker.assigned]
         try:
             for worker in listening:
-                worker.interrupt()
+                with suppress(OSError):
+                    worker.interrupt()
             until = time.monotonic() + GRACE_S
             while listening and (left := until - time.monotonic()) > 0:
                 heard = wait([worker.connection for worker in listening], left)
@@ -265,9 +268,12 @@ class Dispatcher:
 
     def _says_more(self, worker: WorkerProcess) -> bool:
         """Handles one more message of a process that was told to end. Returns False after its last one."""
-        message = worker.receive()
-        if message is not None:
-            self._about_job(worker, *message)
+        try:
+            message = worker.receive()
+            if message is not None:
+                self._about_job(worker, *message)
+        except Exception:  # noqa: BLE001 (the run stops for an earlier reason, and the others have last words too)
+            message = None
         return message is not None and bool(worker.assigned)
 
     def _give_up_claims(self) -> None:

@@ -4,7 +4,7 @@ It loads the network and the stages from their description, asks for jobs while 
 run in one process does (`batch.local`), so reading, computing and writing overlap here too. Messages to the parent:
 
     ready(digest of the weights) | next | started(id) | page(id, page, pages) | ended(id, outcome)
-    | error(exception, its traceback) | stopped
+    | error(exception, its traceback) | stopped(ids of what was begun and has not ended)
 
 The parent sends an assignment with its id, or None when there are no more for now. Only the parent interrupts the work,
 with `STOP`: the signals by which people and systems end programs are ignored here, because they are for the run.
@@ -95,7 +95,7 @@ def run_worker(task: WorkerTask, connection: Connection) -> None:
         take_place(task.placement)
         _carry_out(task, parent)
     except KeyboardInterrupt:
-        parent.send("stopped")
+        parent.send("stopped", parent.begun)
     except BaseException as error:  # noqa: BLE001 (the parent raises it)
         trace = "".join(traceback.format_exception(error))
         parent.send("error", _sendable(error, task.placement.device), trace)
@@ -203,15 +203,22 @@ class _ParentConnection:
             self._known[job] = given
             yield job
 
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """The ids of the jobs that the executor has, or had when it was interrupted."""
+        return tuple(given[0] for given in list(self._known.values()))
+
     def take(self, job: Job) -> Assignment | None:
         """As `Coordinator.take`."""
         return self._known[job][1]
 
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """As `Coordinator.ended`. An executor that shuts down may call it again for its last job."""
-        given = self._known.pop(job, None)
+        given = self._known.get(job)
         if given is not None:
+            # In this order, as the main thread may ask at any moment what was begun.
             self.send("ended", given[0], outcome)
+            self._known.pop(job, None)
 
     def started(self, job: Job) -> None:
         """As `Coordinator.started`."""

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -122,6 +122,11 @@ class WorkerProcess:
             self.assigned[given[0]] = given[1]
         with suppress(OSError):
             self.connection.send(given)
+
+    def has_returned_all_but(self, begun: Collection[int]) -> None:
+        """Notes that it was interrupted before it had begun other assignments than these."""
+        for number in [number for number in self.assigned if number not in begun]:
+            self.returned.append(self.assigned.pop(number))
 
     def interrupt(self) -> None:
         """Asks the process to end soon."""

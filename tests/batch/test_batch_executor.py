@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import signal
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -118,6 +119,17 @@ def test_a_worker_that_is_killed_costs_no_file(local, workers, image, tmp_path):
     # A worker that is killed while it writes leaves a temporary file, which the next run removes.
     made = {name: data for name, data in tree(tmp_path / "b").items() if not name.endswith(TEMPORARY_SUFFIX)}
     assert tree(tmp_path / "a") == made
+
+
+def test_an_idle_worker_that_dies_is_replaced_at_once(workers):
+    """So a watch leaves no dead process behind until its next file."""
+    before = workers.pids
+    os.kill(before[0], signal.SIGKILL)
+    while len(set(workers.pids) - {before[0]}) < 2:
+        time.sleep(0.01)
+    assert before[1] in workers.pids
+    with pytest.raises(ProcessLookupError):
+        os.kill(before[0], 0)
 
 
 def test_an_interrupted_run_has_a_line_for_each_file_and_goes_on(local, image, tmp_path):

@@ -10,8 +10,9 @@ another digest from then on, and `no-return`, which cannot be loaded from then o
 interrupted); `signalled` once gets the signal SIGNAL;
 `vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of
 that name in this process. `slow-start` takes its time to be loaded, and `broken` cannot be, by a bug. The journal takes
-SLOW_JOURNAL seconds for each line. In the processes of a run, a directory takes SLOW_SYNC seconds to be on the disk;
-one of them is killed while it writes an output if the file that DIES_WRITING names is not there yet.
+SLOW_JOURNAL seconds for each line. In the processes of a run, a directory takes SLOW_SYNC seconds to be on the disk,
+and a file SLOW_WRITE seconds; one of them is killed while it writes an output if the file that DIES_WRITING names is
+not there yet.
 """
 
 from __future__ import annotations
@@ -203,6 +204,10 @@ def install_in_a_process_of_a_run() -> None:
 
     sync = atomic.sync
 
+    def slow(number):
+        time.sleep(float(os.environ["SLOW_WRITE"]))
+        sync(number)
+
     def dying(number):
         sync(number)
         if (marker := Path(os.environ["DIES_WRITING"])) and not marker.exists():
@@ -211,6 +216,8 @@ def install_in_a_process_of_a_run() -> None:
 
     if "DIES_WRITING" in os.environ:
         atomic.sync = dying
+    if "SLOW_WRITE" in os.environ:
+        atomic.sync = slow
     if "SLOW_SYNC" in os.environ:
         atomic.sync_directory = lambda _path: time.sleep(float(os.environ["SLOW_SYNC"]))
 

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from adacode_process import ROOT, default_signals
 from test_cli_processes import PATIENCE_S, TWO, events, finished, journal, tree
 
@@ -26,8 +28,9 @@ from adacode_cli.batch import worker_process
 from adacode_cli.batch.description import Description, NetworkDescription
 from adacode_cli.batch.dispatcher import Dispatcher, _Execution
 from adacode_cli.batch.executor import Assignment
-from adacode_cli.batch.worker import WorkerPlacement, WorkerTask
+from adacode_cli.batch.worker import WorkerPlacement, WorkerTask, _sendable
 from adacode_cli.batch.worker_process import WorkerProcess
+from adacode_cli.engine import memory
 from adacode_cli.errors import DeviceError
 
 TASK = WorkerTask(Description(NetworkDescription(), "sr"), WorkerPlacement("cpu", 1, 2), False, 1.0, None)
@@ -117,6 +120,15 @@ def test_ctrl_c_reaches_all_processes_while_they_start(adacode, folder):
 def test_an_output_that_a_killed_process_has_not_reported_does_not_stop_the_next_run(adacode, folder):
     out = folder()
     interrupted_when(adacode, (out / "0.png").exists, SLOW_SYNC="5")
+    again = adacode("sr", "p", "--weights", "nearest")
+    assert again.returncode == 0, again.stderr
+    assert all_done(out)
+
+
+def test_what_a_stopped_process_had_begun_to_write_is_removed(adacode, folder):
+    out = folder()
+    interrupted_when(adacode, lambda: list(out.glob(".*.adacode-part")), SLOW_WRITE="5")
+    assert tree(out) == {}
     again = adacode("sr", "p", "--weights", "nearest")
     assert again.returncode == 0, again.stderr
     assert all_done(out)
@@ -221,6 +233,28 @@ print(os.environ["CUDA_VISIBLE_DEVICES"])
     assert result.stdout.split() == ["3", "3", "3", "2", "7", "cuda", str(share), "1"]
 
 
+def test_memory_of_the_host_is_divided_and_limits_of_the_process_are_not(monkeypatch):
+    monkeypatch.setattr(memory, "_host", memory._Host(4))
+    monkeypatch.setattr(memory, "_available", lambda: 400)
+    monkeypatch.setattr(memory, "_machine_room", lambda: 400)
+    monkeypatch.setattr(memory, "_meminfo", lambda _field: 40)
+    monkeypatch.setattr(memory, "cgroup_room", lambda *_: None)
+    monkeypatch.setattr(memory, "_room_of_process", lambda: 105)
+    cpu = torch.device("cpu")
+    assert memory.free_bytes(cpu) == 100
+    if sys.platform.startswith("linux"):
+        assert memory.obtainable_bytes(cpu) == 105
+        monkeypatch.setattr(memory, "_room_of_process", lambda: None)
+        assert memory.obtainable_bytes(cpu) == 110
+
+
+def test_errors_of_processes_can_be_sent_and_name_the_gpu():
+    lost = pickle.loads(pickle.dumps(_sendable(DeviceError("the device is gone", hint="h"), "cuda:1")))
+    assert (lost.message, lost.hint) == ("cuda:1: the device is gone", "h")
+    told = _sendable(ValueError(lambda: None), "cpu")
+    assert "ValueError" in str(pickle.loads(pickle.dumps(told)))
+
+
 def test_a_file_is_tried_again_while_all_others_are_idle():
     dispatcher = Dispatcher([TASK, TASK], TASK.description.paths)
     busy, idle = dispatcher.workers
@@ -233,6 +267,19 @@ def test_a_file_is_tried_again_while_all_others_are_idle():
     busy.returned.clear()
     assert dispatcher._next(execution) == Assignment(job)
     assert not idle.is_busy
+
+
+def test_what_a_stopped_process_never_began_is_given_up():
+    worker, ended = WorkerProcess(TASK), []
+    dispatcher = Dispatcher([TASK], TASK.description.paths)
+    coordinator = SimpleNamespace(ended=lambda job, outcome: ended.append((job, outcome)))
+    dispatcher.workers, dispatcher._execution = [worker], _Execution(iter(()), coordinator)
+    worker.assigned = {number: Assignment(f"job {number}") for number in (4, 5, 6)}
+    dispatcher._about_job(worker, "stopped", (4,))
+    assert list(worker.assigned) == [4]
+    worker.assigned.clear()  # whose files would be looked for
+    dispatcher._give_up_claims()
+    assert ended == [("job 5", None), ("job 6", None)]
 
 
 def test_a_process_that_was_refused_can_be_ended(monkeypatch):
