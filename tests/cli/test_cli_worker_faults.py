@@ -94,7 +94,8 @@ def test_a_signal_to_all_that_the_run_ignores_costs_no_file(adacode, folder, tmp
     arguments = ("sr", "p", "--weights", "pause", *TWO)
     options = {"env": {"PAUSE": str(go)}, "preexec_fn": ignoring, "start_new_session": True}
     with adacode.start(*arguments, **options) as process:
-        assert process.stderr.readline() == b"waiting\n"
+        while (line := process.stderr.readline()) != b"waiting\n":
+            assert line, "it ended"
         os.killpg(process.pid, signal.SIGTERM)
         go.touch()
         process.communicate(timeout=PATIENCE_S)
