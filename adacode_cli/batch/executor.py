@@ -21,7 +21,7 @@ from typing import Protocol
 from adacode_cli.batch.amounts import out_of_memory, size_of
 from adacode_cli.batch.contents import content_of
 from adacode_cli.batch.keeping import TimesNs
-from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result, ends_the_run, failure_of
+from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result, failure_of
 from adacode_cli.batch.output_files import write_new
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import (
@@ -78,7 +78,9 @@ class Coordinator(Protocol):
         ...
 
     def finished(self, outcome: Outcome) -> None:
-        """Reports an outcome: outputs in the order of the jobs, failures as soon as they are known."""
+        """Reports an outcome. An executor may report in any order; that of one process reports outputs in the order of
+        the jobs, and failures as soon as they are known.
+        """
         ...
 
 
@@ -122,16 +124,6 @@ class JobPassage:
     def num_bytes(self) -> int:
         """The bytes of the samples that it currently holds."""
         return self._size[1] if self._size else 0
-
-    def carried(self, known: Known | None = None) -> Outcome:
-        """Runs all stages, for executors in other processes. Raises errors that every file would meet."""
-        try:
-            read = self.read(known)
-            return read if isinstance(read, Outcome) else self.write(self.infer(read))
-        except Exception as error:  # One file must not stop all others.
-            if ends_the_run(error):
-                raise
-            return self.failed(error)
 
     def read(self, known: Known | None = None) -> Read | Outcome:
         """The source and its mask, decoded; or the outcome if there is nothing to do. Raises AdaCodeError.

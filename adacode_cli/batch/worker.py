@@ -1,22 +1,24 @@
-"""A process that carries out jobs for `batch.processes`, on one device.
+"""A process that carries out jobs for `batch.processes`, on one device: what runs in it.
 
 It loads the network and the stages from their description, asks for jobs while it has room for them, and runs them as a
-run in one process does (`batch.local`), so reading, computing and writing overlap here too. Messages to the other side:
+run in one process does (`batch.local`), so reading, computing and writing overlap here too. Messages to the parent:
 
-    ready(digest of the weights) | error(AdaCodeError) | next | started(id) | page(id, page, pages) | share(id, share)
-    | ended(id, outcome) | stopped
+    ready(digest of the weights) | next | started(id) | page(id, page, pages) | share(id, share) | ended(id, outcome)
+    | error(exception, its traceback) | stopped(ids of what was begun and has not ended)
 
-The other side sends an assignment with its id, or None when there are no more for now. SIGTERM interrupts the work as
-Ctrl-C interrupts a run; Ctrl-C itself, which a terminal sends to all of its processes, is for the other side alone.
+The parent sends an assignment with its id, or None when there are no more for now. Only the parent interrupts the work,
+with `STOP`: the signals by which people and systems end programs are ignored here, because they are for the run.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import signal
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -26,91 +28,161 @@ from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
-from adacode_cli.errors import EXIT_INTERRUPTED, AdaCodeError
+from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError
 
 Given = tuple[int, Assignment]
 """An assignment and its id."""
 
+# The signal by which the parent interrupts the work. Windows has none; there the process is ended at once.
+STOP: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+# They reach every process of a terminal or of a service; the parent decides what they mean for the run.
+FOR_THE_PARENT = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def nothing_to_prepare() -> None:
+    """For `WorkerTask.prepare`."""
+
 
 @dataclass(frozen=True)
-class Place:
+class WorkerPlacement:
     """Where a process computes.
 
     device: as in `NetworkDescription`.
     threads: of the network on a CPU; None: as many as torch chooses.
-    processes: how many of the run share the memory of the machine.
+    processes: how many of the run share the cores and the memory of the machine.
     """
 
     device: str
     threads: int | None = None
     processes: int = 1
 
+    @property
+    def own_device(self) -> str:
+        """The name of the device in the process, which sees no other CUDA device (`take_place`)."""
+        return self.device.partition(":")[0]
+
 
 @dataclass(frozen=True)
-class Work:
+class WorkerTask:
     """What a process does, at its place.
 
     isolated, limit_s: as in `decoder_pool.decoding`. jobs: as in `LocalExecutor`.
+    prepare: called in the process before everything else; it is pickled, so it must be a function of a module.
     """
 
     description: Description
-    place: Place
+    placement: WorkerPlacement
     isolated: bool
     limit_s: float
     jobs: int | None
+    prepare: Callable[[], None] = nothing_to_prepare
 
     @property
-    def here(self) -> Description:
-        """The description for the device of this place."""
-        return replace(self.description, network=replace(self.description.network, device=self.place.device))
+    def on_this_device(self) -> Description:
+        """The description for the device of this place, as it is called in the process."""
+        return replace(self.description, network=replace(self.description.network, device=self.placement.own_device))
 
 
-def work(todo: Work, connection: Connection) -> None:
-    """Carries out jobs until the other side ends, or a signal or an error ends this process."""
-    if todo.place.threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(todo.place.threads)  # before torch is imported
-    from adacode_cli.engine import memory
-    from adacode_cli.imaging.decoder_pool import decoding
-
-    memory.divide_host(todo.place.processes)
-    side = _OtherSide(connection)
+def run_worker(task: WorkerTask, connection: Connection) -> None:
+    """Carries out jobs until the parent ends or stops it, or an error ends this process."""
+    for number in FOR_THE_PARENT:
+        signal.signal(number, signal.SIG_IGN)
+    parent = _ParentConnection(connection)
     try:
-        with decoding(isolated=todo.isolated, limit_s=todo.limit_s) as decoder:
-            stages, digest = todo.here.stages(decoder)
-            signal.signal(signal.SIGTERM, _interrupt)
-            side.send("ready", digest)
-            executor = LocalExecutor(stages, jobs=todo.jobs)
-            while True:
-                executor.execute(side.jobs(), side)
-    except AdaCodeError as error:
-        side.send("error", error)
+        task.prepare()
+        take_place(task.placement)
+        _carry_out(task, parent)
     except KeyboardInterrupt:
-        side.send("stopped")
+        parent.send("stopped", parent.begun)
+    except BaseException as error:  # noqa: BLE001 (the parent raises it)
+        trace = "".join(traceback.format_exception(error))
+        parent.send("error", _sendable(error, task.placement.device), trace)
+    parent.finish()
     # Nothing is left to do, and to free a network takes time; the processes that decode end with this one.
     os._exit(EXIT_INTERRUPTED)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def take_place(placement: WorkerPlacement) -> None:
+    """Gives this process its device, and its share of the cores and of the memory. Call it before torch is imported."""
+    if placement.threads is not None:
+        os.environ.update(dict.fromkeys(_THREADS, str(placement.threads)))
+    kind, _, index = placement.device.partition(":")
+    if kind == "cuda":
+        # Some of torch's functions always use the current device, which is then this one in every thread.
+        visible = [name.strip() for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()]
+        chosen = int(index or 0)
+        os.environ[_VISIBLE] = visible[chosen] if chosen < len(visible) else str(chosen)
+    import cv2
+    import torch
+
+    from adacode_cli.engine import memory
+
+    if placement.threads is not None:
+        torch.set_num_threads(placement.threads)
+    cv2.setNumThreads(placement.threads or max(1, (os.cpu_count() or 1) // placement.processes))
+    memory.divide_host(placement.processes)
+
+
+def _carry_out(task: WorkerTask, parent: _ParentConnection) -> None:
+    from adacode_cli.imaging.decoder_pool import decoding
+
+    with decoding(isolated=task.isolated, limit_s=task.limit_s) as decoder:
+        stages, digest = task.on_this_device.stages(decoder)
+        if STOP is not None:
+            signal.signal(STOP, _interrupt)
+        parent.send("ready", digest)
+        executor = LocalExecutor(stages, jobs=task.jobs)
+        while True:
+            executor.execute(parent.jobs(), parent)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-class _OtherSide:
-    """The coordinator of this process: it passes everything on, and its claims were taken there."""
+def _sendable(error: BaseException, device: str) -> BaseException:
+    """The error, or one that says the same if it cannot be pickled. A lost device is named."""
+    if isinstance(error, DeviceError) and device.startswith("cuda"):
+        error.message = f"{device}: {error.message}"
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 (as any class may raise)
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+class _ParentConnection:
+    """The coordinator of this process: it passes everything on, and its claims were taken in the parent.
+
+    Messages are sent by a thread of their own, where no interruption can leave half of one.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = threading.Lock()
-        self._given: queue.Queue[Given | None] = queue.Queue()
+        self._given: queue.SimpleQueue[Given | None] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[tuple[object, ...] | None] = queue.SimpleQueue()
         self._known: dict[Job, Given] = {}
+        self._sender = threading.Thread(target=self._send_all, daemon=True, name="messages")
+        self._sender.start()
         threading.Thread(target=self._listen, daemon=True, name="jobs").start()
 
     def send(self, kind: str, *content: object) -> None:
-        """Sends one message; ends this process if nobody is there to receive it."""
+        """Sends one message."""
+        self._messages.put((kind, *content))
+
+    def finish(self) -> None:
+        """Returns when every message is sent."""
+        self._messages.put(None)
+        self._sender.join()
+
+    def _send_all(self) -> None:
         try:
-            with self._lock:
-                self._connection.send((kind, *content))
-        except OSError:
+            while (message := self._messages.get()) is not None:
+                self._connection.send(message)
+        except OSError:  # Nobody is there to receive it.
             os._exit(EXIT_INTERRUPTED)
 
     def _listen(self) -> None:
@@ -121,7 +193,7 @@ class _OtherSide:
             os._exit(EXIT_INTERRUPTED)
 
     def jobs(self) -> Iterator[Job]:
-        """Jobs, each when it is asked for, until the other side has no more for now."""
+        """Jobs, each when it is asked for, until the parent has no more for now."""
         while True:
             self.send("next")
             given = self._given.get()
@@ -131,15 +203,22 @@ class _OtherSide:
             self._known[job] = given
             yield job
 
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """The ids of the jobs that the executor has, or had when it was interrupted."""
+        return tuple(given[0] for given in list(self._known.values()))
+
     def take(self, job: Job) -> Assignment | None:
         """As `Coordinator.take`."""
         return self._known[job][1]
 
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """As `Coordinator.ended`. An executor that shuts down may call it again for its last job."""
-        given = self._known.pop(job, None)
+        given = self._known.get(job)
         if given is not None:
+            # In this order, as the main thread may ask at any moment what was begun.
             self.send("ended", given[0], outcome)
+            self._known.pop(job, None)
 
     def started(self, job: Job) -> None:
         """As `Coordinator.started`."""
@@ -154,4 +233,4 @@ class _OtherSide:
         self.send("share", self._known[job][0], share)
 
     def finished(self, outcome: Outcome) -> None:
-        """Nothing: the other side reports an outcome when it ends."""
+        """Nothing: the parent reports an outcome when it ends."""

@@ -46,7 +46,7 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     with console.waiting("looking for images, and for results that exist"):
         plan, trees, refusal = _planned(paths, options, request)
     check_directories(plan.roots if plan.jobs else ())
-    description, places = placed(options, description_of(options, request, plan.masks))
+    description, placements = placed(options, description_of(options, request, plan.masks))
     began = time.perf_counter()
     with console.waiting(f"looking for {options.weights}"):
         check_weights(description)
@@ -57,7 +57,7 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs)
     with console.waiting(f"loading {options.weights}, and measuring how fast this machine is"):
         # Processes of a CPU share its cores, so together they are about as fast as the one that is measured.
-        devices = list(dict.fromkeys(place.device for place in places))
+        devices = list(dict.fromkeys(one.device for one in placements))
         seconds, speed, unknown = _time(description, needs, checked_s, partial(_check_made, plan, trees), devices)
     if needs.num_files:
         console.estimated(Cost(needs, tuple(needs.disks()), seconds, speed, unknown))
@@ -126,7 +126,8 @@ def _time(
     `check` raises, which is called with the digest of the weights.
 
     checked_s: the time of `check_weights`, which is a part of loading, as a run must load the weights too.
-    devices: those of the run, if there are several: of one kind, and the first is measured.
+    devices: those of the run, if there are several: of one kind, and the first is measured. Each file is restored by
+        one of them, so no more of them work than there are files.
     """
     from adacode_cli.imaging.decode import decode
 
@@ -150,6 +151,7 @@ def _time(
             raise
         return None, None, f"it cannot be measured: {error.message}"
     restoring_s = speed.seconds(needs.num_runs, needs.run_pixels)
-    if len(devices) > 1:
-        return loading_s + restoring_s / len(devices), replace(speed, device=",".join(devices)), ""
+    working = devices[: needs.num_files - needs.num_unknown]
+    if len(working) > 1:
+        return loading_s + restoring_s / len(working), replace(speed, device=",".join(working)), ""
     return loading_s + restoring_s, speed, ""

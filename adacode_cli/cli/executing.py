@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.console import Console
+from adacode_cli.cli.process import protect_stderr
 from adacode_cli.cli.restore_options import RestoreOptions
+from adacode_cli.cli.streams import show_warnings_only_if
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.description import Description
     from adacode_cli.batch.executor import Executor
-    from adacode_cli.batch.worker import Place
+    from adacode_cli.batch.worker import WorkerPlacement
 
 
 @contextmanager
@@ -25,33 +29,46 @@ def executing(options: RestoreOptions, description: Description, console: Consol
     """
     from adacode_cli.batch.local import LocalExecutor
     from adacode_cli.batch.processes import Processes
-    from adacode_cli.batch.worker import Work
+    from adacode_cli.batch.worker import WorkerTask
     from adacode_cli.imaging.decoder_pool import decoding
 
+    if is_for_several(options) and getattr(sys, "frozen", False):
+        hint = "Name one device, and leave out --processes."
+        raise UsageError("a frozen program cannot start several processes", hint=hint)
     with console.waiting("looking for devices"):
-        description, places = placed(options, description)
-    if len(places) < 2:
+        description, placements = placed(options, description)
+    if len(placements) < 2:
         with decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
             with console.waiting(f"loading {options.weights}"):
                 stages, weights = description.stages(decoder)
             yield LocalExecutor(stages, jobs=options.jobs), weights
         return
-    works = [Work(description, place, options.isolate, options.decode_timeout, options.jobs) for place in places]
-    with Processes(works) as executor:
-        with console.waiting(f"loading {options.weights} in {len(places)} processes"):
+    prepare = partial(prepare_worker, is_verbose=options.verbose > 0)
+    tasks = [
+        WorkerTask(description, placement, options.isolate, options.decode_timeout, options.jobs, prepare)
+        for placement in placements
+    ]
+    with Processes(tasks) as executor:
+        with console.waiting(f"loading {options.weights} in {len(placements)} processes"):
             weights = executor.start()
         yield executor, weights
 
 
-def placed(options: RestoreOptions, description: Description) -> tuple[Description, list[Place]]:
+def prepare_worker(*, is_verbose: bool) -> None:
+    """Called in each process of a run: its standard error is that of the run, with the same rules for what is shown."""
+    protect_stderr()
+    show_warnings_only_if(lambda: is_verbose)
+
+
+def placed(options: RestoreOptions, description: Description) -> tuple[Description, list[WorkerPlacement]]:
     """(the description for the first of several places, the places; none if the options do not ask for several).
 
     Raises UsageError, DeviceError.
     """
     if not is_for_several(options):
         return description, []
-    places = places_of(options)
-    return replace(description, network=replace(description.network, device=places[0].device)), places
+    placements = placements_of(options)
+    return replace(description, network=replace(description.network, device=placements[0].device)), placements
 
 
 def is_for_several(options: RestoreOptions) -> bool:
@@ -64,24 +81,24 @@ def device_names(options: RestoreOptions) -> list[str]:
     from adacode_cli.engine.device import every_device
 
     names = every_device() if options.device == "all" else options.device.split(",")
-    if len(set(names)) < len(names):
+    if len({"cuda:0" if name == "cuda" else name for name in names}) < len(names):
         raise UsageError(f"--device {options.device} names a device twice", hint="Name each device once.")
     return names
 
 
-def places_of(options: RestoreOptions) -> list[Place]:
+def placements_of(options: RestoreOptions) -> list[WorkerPlacement]:
     """Where the processes compute. Raises UsageError and DeviceError for devices that cannot be, or are not there."""
     import torch
 
-    from adacode_cli.batch.worker import Place
+    from adacode_cli.batch.worker import WorkerPlacement
     from adacode_cli.engine.device import choose_device
 
     devices = [choose_device(name) for name in device_names(options)]
-    if devices[0].type != "cpu":
-        if options.processes is not None:
-            hint = "Leave it out; for several GPUs, use --device all or --device cuda:0,cuda:1."
-            raise UsageError(f"--processes is for a CPU, and the device is {devices[0]}", hint=hint)
-        return [Place(str(device), processes=len(devices)) for device in devices]
     processes = options.processes or 1
+    if devices[0].type != "cpu":
+        if processes > 1:
+            hint = "Leave it out; --device all, or --device cuda:0,cuda:1, uses several GPUs, and --device cpu the CPU."
+            raise UsageError(f"--processes is for a CPU, and the device is {devices[0]}", hint=hint)
+        return [WorkerPlacement(str(device), processes=len(devices)) for device in devices]
     threads = max(1, torch.get_num_threads() // processes)
-    return [Place("cpu", threads, processes)] * processes
+    return [WorkerPlacement("cpu", threads, processes)] * processes

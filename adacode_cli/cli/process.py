@@ -22,6 +22,11 @@ def prepare() -> None:
     _restart_in_utf8()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # help texts hold more than some encodings do
+    protect_stderr()
+
+
+def protect_stderr() -> None:
+    """From now on, a line that cannot be written to standard error is dropped."""
     sys.stderr = _never_failing(sys.stderr)
 
 

@@ -153,6 +153,8 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
     invocation = invocation_of(context, json=options.json, verbose=options.verbose)
     _check(options)
     options = _with_names_of(context, options, request, is_pipe=is_stdin(inputs))
+    if options.from_file is None and is_stdin(inputs):
+        options = _for_one_image(context, options)
     if options.watch:
         check_watch(inputs or [], options, request)
     say_at_a_signal("" if options.json or options.quiet else "interrupted: nothing was restored")
@@ -179,6 +181,16 @@ def _with_names_of(
     weaker = {name for name in names if SOURCES.index(came_from(context, name)) < SOURCES.index(output)}
     defaults: dict[str, Any] = {field.name: field.default for field in fields(options) if field.name in weaker}
     return replace(options, **defaults)
+
+
+def _for_one_image(context: typer.Context, options: RestoreOptions) -> RestoreOptions:
+    """The options with one device and one process, of those that a file of settings or a variable gives."""
+    if came_from(context, "processes") != "COMMANDLINE":
+        options = replace(options, processes=None)
+    if came_from(context, "device") != "COMMANDLINE":
+        first = "auto" if options.device == "all" else options.device.split(",")[0]
+        options = replace(options, device=first)
+    return options
 
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:

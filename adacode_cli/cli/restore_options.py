@@ -316,7 +316,7 @@ class RestoreOptions:
         _model(
             metavar="DEVICE",
             callback=option_values.device,
-            help="auto, cpu, cuda, cuda:N or mps; or several, one process for each: cuda:0,cuda:1, or all.",
+            help="auto, cpu, cuda, cuda:N or mps; several, with a process for each, as cuda:0,cuda:1; all: every GPU.",
         ),
         NoEffectOnResult("A run may be continued on another device."),
     ] = "auto"
@@ -326,7 +326,7 @@ class RestoreOptions:
             min=1,
             max=64,
             metavar="N",
-            help="On a CPU: restore in N processes, which share its cores. Default: 1.",
+            help="On a CPU: restore in N processes, which share its cores. Default: 1, which any device allows.",
             show_default=False,
         ),
         _HOW,

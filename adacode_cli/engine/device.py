@@ -43,6 +43,9 @@ def choose_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name == "all" or "," in name:
+        hint = "Only sr, inpaint and reconstruct use several devices. Choose auto, cpu, cuda, cuda:0, cuda:1, … or mps."
+        raise UsageError(f"{name!r} is not one device", hint=hint)
     if not _DEVICE.fullmatch(name):
         raise UsageError(f"unknown device {name!r}", hint="Choose auto, cpu, cuda, cuda:0, cuda:1, … or mps.")
     kind, _, index = name.partition(":")

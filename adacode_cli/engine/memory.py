@@ -53,8 +53,8 @@ class _HeapState(ctypes.Structure):
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that the device can still give; for the CPU the least of free memory, the room of its cgroups, and what
-    the limits of the process (RLIMIT_AS, RLIMIT_DATA) leave.
+    """Bytes that the device can still give; for the CPU the least of free memory, the room of its cgroups (of both, the
+    part of this process, see `divide_host`), and what the limits of the process (RLIMIT_AS, RLIMIT_DATA) leave.
     """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -64,8 +64,8 @@ def free_bytes(device: torch.device) -> int:
         return int(min(free, limit - torch.cuda.memory_allocated(device)))
     if device.type == "mps":
         return max(0, int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()))
-    rooms = (_available(), cgroup_room(_CGROUP, _OWN_CGROUPS), _room_of_process())
-    return min((b for b in rooms if b is not None), default=UNKNOWN_BYTES) // _host.processes
+    found = _least(_part(_available()), _part(cgroup_room(_CGROUP, _OWN_CGROUPS)), _room_of_process())
+    return UNKNOWN_BYTES // _host.processes if found is None else found
 
 
 @dataclass
@@ -84,7 +84,8 @@ def divide_host(processes: int) -> None:
 
 
 def obtainable_bytes(device: torch.device) -> int | None:
-    """The most that the device could give: what is free once caches were handed back, for the CPU with free swap.
+    """The most that the device could give: what is free once caches were handed back, for the CPU with free swap; of
+    the memory of the host, the part of this process (see `divide_host`).
 
     None if the system does not report it. A GPU finishes all its work first.
     """
@@ -97,12 +98,17 @@ def obtainable_bytes(device: torch.device) -> int | None:
         return _physical_bytes()
     swap = _meminfo("SwapFree") or 0
     machine = _machine_room()
-    rooms = (
-        None if machine is None else machine + swap,
-        cgroup_room(_CGROUP, _OWN_CGROUPS, swap),
-        _room_of_process(),
-    )
-    return min((b for b in rooms if b is not None), default=None)
+    of_machine = None if machine is None else machine + swap
+    return _least(_part(of_machine), _part(cgroup_room(_CGROUP, _OWN_CGROUPS, swap)), _room_of_process())
+
+
+def _part(room: int | None) -> int | None:
+    """Of memory that all processes of a run share, the part of this one."""
+    return None if room is None else room // _host.processes
+
+
+def _least(*rooms: int | None) -> int | None:
+    return min((room for room in rooms if room is not None), default=None)
 
 
 def _share_allowed(device: torch.device) -> float:

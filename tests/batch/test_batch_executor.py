@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +27,7 @@ from adacode_cli.batch.processes import Processes
 from adacode_cli.batch.record import Settings
 from adacode_cli.batch.run import run
 from adacode_cli.batch.trees import Trees
-from adacode_cli.batch.worker import Place, Work
+from adacode_cli.batch.worker import WorkerPlacement, WorkerTask
 from adacode_cli.imaging.decode import decode
 from adacode_cli.limits import DECODING_LIMIT_S
 from adacode_cli.sizes import Sizing
@@ -41,8 +44,8 @@ def local():
 
 @contextmanager
 def two_processes():
-    work = Work(DESCRIPTION, Place("cpu", 1, 2), isolated=False, limit_s=DECODING_LIMIT_S, jobs=None)
-    with Processes([work, work]) as executor:
+    task = WorkerTask(DESCRIPTION, WorkerPlacement("cpu", 1, 2), isolated=False, limit_s=DECODING_LIMIT_S, jobs=None)
+    with Processes([task, task]) as executor:
         executor.start()
         yield executor
 
@@ -70,7 +73,7 @@ def carried_out(executor, folder: Path, out: Path, listener=lambda _event: None)
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file of a tree except the state of runs."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".adacode")
+    files = (path for path in folder.rglob("*") if path.is_file() and ".adacode" not in path.parts)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -107,8 +110,8 @@ def test_a_worker_that_is_killed_costs_no_file(local, workers, image, tmp_path):
     def kill(event):
         if isinstance(event, FileStarted) and event.job.name == "2.png" and not killed:
             killed.append(event)
-            for worker in workers._workers:
-                worker.process.kill()
+            for pid in workers.pids:
+                os.kill(pid, signal.SIGKILL)
 
     log = carried_out(workers, tmp_path / "p", tmp_path / "b", kill)
     assert (log[-1].report.done, log[-1].report.exit_code) == (4, 0)
@@ -118,6 +121,17 @@ def test_a_worker_that_is_killed_costs_no_file(local, workers, image, tmp_path):
     assert tree(tmp_path / "a") == made
 
 
+def test_an_idle_worker_that_dies_is_replaced_at_once(workers):
+    """So a watch leaves no dead process behind until its next file."""
+    before = workers.pids
+    os.kill(before[0], signal.SIGKILL)
+    while len(set(workers.pids) - {before[0]}) < 2:
+        time.sleep(0.01)
+    assert before[1] in workers.pids
+    with pytest.raises(ProcessLookupError):
+        os.kill(before[0], 0)
+
+
 def test_an_interrupted_run_has_a_line_for_each_file_and_goes_on(local, image, tmp_path):
     for index in range(6):
         image(f"p/{index}.png", seed=index)
@@ -125,7 +139,8 @@ def test_an_interrupted_run_has_a_line_for_each_file_and_goes_on(local, image, t
 
     def interrupt(event):
         log.append(event)
-        if isinstance(event, FileFinished) and len(tree(tmp_path / "b")) >= 2 and not interrupted:
+        outputs = [name for name in tree(tmp_path / "b") if not name.endswith(TEMPORARY_SUFFIX)]
+        if isinstance(event, FileFinished) and len(outputs) >= 2 and not interrupted:
             interrupted.append(event)
             raise KeyboardInterrupt
 

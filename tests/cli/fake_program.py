@@ -5,9 +5,13 @@ have to be downloaded, `slow` takes its time, `tiles` does so and tells of ten t
 `unknown` and `other-task` cannot be loaded, `counted` notes each image in the file that COUNTED names; at images 33
 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug`
 and `hungry` (for memory) fail, `black` makes black images, `overflows` does except in fp32, `large` finds no memory for
-any image, `dies` kills its process, `dies-once` only if the file that DIED names is not there yet, `vanish` removes
-what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of that name in
-this process.
+any image, `dies` kills its process, `dies-once` only if the file that DIED names is not there yet, as do `changes`,
+which has another digest from then on, and `no-return`, which cannot be loaded from then on (both then block until they
+are interrupted); `signalled` once gets the signal SIGNAL; `vanish` removes what VANISH names, and `pause` waits until
+the file PAUSE is there. WINDOW_PIXELS replaces the limit of that name in this process. `slow-start` takes its time to
+be loaded, and `broken` cannot be, by a bug. The journal takes SLOW_JOURNAL seconds for each line. In the processes of a
+run, a directory takes SLOW_SYNC seconds to be on the disk, and a file SLOW_WRITE seconds; one of them is killed while
+it writes an output if the file that DIES_WRITING names is not there yet.
 """
 
 from __future__ import annotations
@@ -56,8 +60,15 @@ class Restorer:
             raise WeightsError(
                 f"other-task is not for {task}", hint="`adacode weights list` shows the available weights."
             )
+        if self.name == "broken":
+            raise ZeroDivisionError("a bug while loading")
+        if self.name == "slow-start":
+            print("waiting", file=sys.stderr, flush=True)
+            time.sleep(5)
+        if self.name == "no-return" and has_died():
+            os._exit(3)
         # `other` has other weights than the rest, which differ in behaviour only.
-        return "b" * 64 if self.name == "other" else "a" * 64
+        return "b" * 64 if self.name == "other" or (self.name == "changes" and has_died()) else "a" * 64
 
     def factors(self, task):
         return (2,) if self.name == "twice" else (4, 2)
@@ -96,14 +107,17 @@ class Restorer:
                 return NearestRestorer().restore(task, image * 0, **options)
             if self.name == "stuck":
                 stuck_in_a_library()
-            if self.name == "dies" or (self.name == "dies-once" and not Path(os.environ["DIED"]).exists()):
-                if self.name == "dies-once":
-                    Path(os.environ["DIED"]).touch()
+            if self.name == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.name in ("dies-once", "changes", "no-return", "signalled") and not has_died():
+                Path(os.environ["DIED"]).touch()
+                os.kill(os.getpid(), signal.Signals[os.environ.get("SIGNAL", "SIGKILL")])
             if self.name == "vanish":
                 vanish(Path(os.environ["VANISH"]))
             if self.name == "pause":
                 pause(Path(os.environ["PAUSE"]))
+        while self.name in ("changes", "no-return") and has_died():
+            time.sleep(0.05)
         if self.name == "counted":
             note(image)
         if self.name == "slow":
@@ -119,6 +133,11 @@ class Restorer:
             warnings.warn("a library's warning", stacklevel=1)
             logging.getLogger("library").warning("a library's log")
         return NearestRestorer().restore(task, image, **options)
+
+
+def has_died() -> bool:
+    """Whether a process has done what only one of them does."""
+    return Path(os.environ["DIED"]).exists()
 
 
 def wait_for_ever() -> None:
@@ -171,11 +190,51 @@ def install() -> None:
     sys.modules["adacode_cli.engine.restorer"] = engine
 
 
+def slow_journal(seconds: float) -> None:
+    """Another process holds the lock of the journal so long before each line of this one."""
+    from adacode_cli.batch import journal
+
+    wait_for_lock = journal._wait_for_lock
+
+    def slow(file, path):
+        time.sleep(seconds)
+        wait_for_lock(file, path)
+
+    journal._wait_for_lock = slow
+
+
+def install_in_a_process_of_a_run() -> None:
+    """The restorer, and faults while an output is written."""
+    install()
+    from adacode_cli import atomic
+
+    sync = atomic.sync
+
+    def slow(number):
+        time.sleep(float(os.environ["SLOW_WRITE"]))
+        sync(number)
+
+    def dying(number):
+        sync(number)
+        if (marker := Path(os.environ["DIES_WRITING"])) and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if "DIES_WRITING" in os.environ:
+        atomic.sync = dying
+    if "SLOW_WRITE" in os.environ:
+        atomic.sync = slow
+    if "SLOW_SYNC" in os.environ:
+        atomic.sync_directory = lambda _path: time.sleep(float(os.environ["SLOW_SYNC"]))
+
+
 def main() -> None:
     if "WINDOW_PIXELS" in os.environ:
         from adacode_cli import limits
 
         limits.WINDOW_PIXELS = int(os.environ["WINDOW_PIXELS"])
+    if "SLOW_JOURNAL" in os.environ:
+        slow_journal(float(os.environ["SLOW_JOURNAL"]))
     install()
     from adacode_cli.cli import readiness
 
@@ -188,4 +247,4 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 elif __name__ == "__mp_main__":  # a process that a run has started
-    install()
+    install_in_a_process_of_a_run()

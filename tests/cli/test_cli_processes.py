@@ -6,8 +6,10 @@ Every process of a run holds its standard error, so whoever has read that to its
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,7 @@ from adacode_process import default_signals
 
 from adacode_cli.batch.description import Description, NetworkDescription
 from adacode_cli.cli import dry_run
-from adacode_cli.cli.executing import is_for_several, places_of
+from adacode_cli.cli.executing import executing, is_for_several, placements_of
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.speed import Speed
 from adacode_cli.errors import UsageError
@@ -36,7 +38,7 @@ def finished(adacode, *arguments: str, **env: str) -> subprocess.CompletedProces
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".adacode")
+    files = (path for path in folder.rglob("*") if path.is_file() and ".adacode" not in path.parts)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -71,40 +73,20 @@ def test_the_tree_is_that_of_one_process(real_adacode, photo, tmp_path, command)
     assert events(again)[-1]["done"] == 0
 
 
-def test_a_process_that_is_killed_costs_no_file(adacode, photo, tmp_path):
-    for number in range(8):
-        photo(f"p/{number}.png", (33 if number == 2 else 24, 16))
-    died = tmp_path / "died"
-    result = finished(adacode, "sr", "p", "--weights", "dies-once", "--json", *TWO, DIED=str(died))
-    assert (result.returncode, died.exists(), events(result)[-1]["done"]) == (0, True, 8)
-    assert sorted(line["target"] for line in journal(tmp_path / "p-sr-x4")) == [f"{number}.png" for number in range(8)]
-    assert len(tree(tmp_path / "p-sr-x4")) == 8
-    assert list((tmp_path / "p-sr-x4" / ".adacode" / "in-flight").iterdir()) == []
-
-
-def test_a_file_with_which_processes_die_fails_by_its_name_and_the_others_do_not(adacode, photo, tmp_path):
-    for number in range(8):
-        photo(f"p/{number}.png", (33 if number in (2, 5) else 24, 16))
-    result = finished(adacode, "sr", "p", "--weights", "dies", "--json", *TWO)
-    assert result.returncode == 9
-    failed = {event["source"]: event["error"] for event in events(result) if event["event"] == "file-failed"}
-    assert set(failed) == {"p/2.png", "p/5.png"}
-    for error in failed.values():
-        assert error["kind"] == "device"
-        assert error["message"] == "the process that restored it ended twice (signal 9)"
-    assert len(tree(tmp_path / "p-sr-x4")) == 6
-    assert list((tmp_path / "p-sr-x4" / ".adacode" / "in-flight").iterdir()) == []
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_processes(adacode, photo, tmp_path, number):
     for index in range(8):
         photo(f"p/{index}.png", (33 if index > 1 else 24, 16))
-    with adacode.start("sr", "p", "--weights", "wait", *TWO, preexec_fn=default_signals) as process:
+    with adacode.start(
+        "sr", "p", "--weights", "wait", *TWO, preexec_fn=default_signals, start_new_session=True
+    ) as process:
         text = b""
         while text.count(b"waiting\n") < 2:  # both processes stand at a file
             text += process.stderr.readline()
-        process.send_signal(number)
+        if number is signal.SIGHUP:
+            process.send_signal(number)
+        else:  # as a terminal and a service do
+            os.killpg(process.pid, number)
         text += process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 130
     assert b"Traceback" not in text
@@ -123,16 +105,6 @@ def test_processes_end_with_a_run_that_is_killed(adacode, photo):
         process.kill()
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == -signal.SIGKILL
-
-
-def test_a_lost_device_ends_the_run(adacode, photo, tmp_path):
-    for index in range(6):
-        photo(f"p/{index}.png", (33 if index == 2 else 24, 16))
-    result = finished(adacode, "sr", "p", "--weights", "no-device", "--json", *TWO)
-    assert result.returncode == 5
-    *_, last, error = events(result)
-    assert (error["error"]["message"], last["event"], last["exit_code"]) == ("the device is gone", "run-finished", 5)
-    assert last["done"] == len(tree(tmp_path / "p-sr-x4"))
 
 
 def test_unknown_weights_are_reported_once(adacode, photo):
@@ -184,20 +156,21 @@ def test_threads_and_memory_are_shared_out(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    assert [(p.device, p.threads, p.processes) for p in places_of(RestoreOptions(processes=3))] == [("cpu", 2, 3)] * 3
-    assert [p.threads for p in places_of(RestoreOptions(processes=8))] == [1] * 8
-    assert [p.device for p in places_of(RestoreOptions(device="all"))] == ["cpu"]
+    three = placements_of(RestoreOptions(processes=3))
+    assert [(one.device, one.threads, one.processes) for one in three] == [("cpu", 2, 3)] * 3
+    assert [p.threads for p in placements_of(RestoreOptions(processes=8))] == [1] * 8
+    assert [p.device for p in placements_of(RestoreOptions(device="all"))] == ["cpu"]
     assert not is_for_several(RestoreOptions(processes=1))
 
 
 def test_all_devices_are_those_of_the_machine(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    devices = [place.device for place in places_of(RestoreOptions(device="all"))]
+    devices = [place.device for place in placements_of(RestoreOptions(device="all"))]
     assert devices == ["cuda:0", "cuda:1", "cuda:2"]
-    assert [place.device for place in places_of(RestoreOptions(device="cuda:2,cuda:0"))] == ["cuda:2", "cuda:0"]
+    assert [place.device for place in placements_of(RestoreOptions(device="cuda:2,cuda:0"))] == ["cuda:2", "cuda:0"]
     with pytest.raises(UsageError, match="--processes is for a CPU"):
-        places_of(RestoreOptions(device="all", processes=2))
+        placements_of(RestoreOptions(device="all", processes=2))
 
 
 def test_a_dry_run_knows_processes_and_devices(adacode, photo):
@@ -214,8 +187,43 @@ def test_several_devices_take_a_part_of_the_time(monkeypatch):
     monkeypatch.setattr(NetworkDescription, "restorer", lambda _: restorer)
     monkeypatch.setattr(Description, "stages", lambda *_: (None, "digest"))
     monkeypatch.setattr(dry_run, "speed_of", lambda *_: Speed(1.0, 4.0, "bf16", "cuda:0", 1))
-    needs = SimpleNamespace(num_unknown=0, num_files=8, num_runs=8, run_pixels=8_000_000)
+    needs = SimpleNamespace(num_unknown=1, num_files=9, num_runs=8, run_pixels=8_000_000)
     description = Description(NetworkDescription(), "sr", Sizing("scale", 4))
     for devices, seconds in (([], 40), (["cuda:0"], 40), (["cuda:0", "cuda:1"], 20)):
         found, speed, _ = dry_run._time(description, needs, 0.0, lambda _: None, devices)
         assert (round(found), speed.device) == (seconds, ",".join(devices) or "cuda:0")
+    few = SimpleNamespace(num_unknown=1, num_files=2, num_runs=8, run_pixels=8_000_000)
+    found, speed, _ = dry_run._time(description, few, 0.0, lambda _: None, ["cuda:0", "cuda:1"])
+    assert (round(found), speed.device) == (40, "cuda:0")
+
+
+def test_a_pipe_uses_the_first_of_the_devices_that_a_variable_names(adacode, photo):
+    data = photo("a.png").read_bytes()
+    settings = {"ADACODE_SR_DEVICE": "all", "ADACODE_SR_PROCESSES": "2"}
+    result = adacode("sr", "-", "--weights", "nearest", stdin=data, **settings)
+    assert (result.returncode, result.stdout[:4]) == (0, b"\x89PNG"), result.stderr
+    refused = adacode("sr", "-", "--weights", "nearest", "--device", "all", stdin=data, **settings)
+    assert refused.returncode == 2
+
+
+def test_other_commands_use_one_device(real_adacode):
+    result = real_adacode("bench", "--device", "all")
+    assert result.returncode == 2
+    assert "Only sr, inpaint and reconstruct use several devices." in result.stderr.decode()
+
+
+def test_a_frozen_program_refuses_several_processes(monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    description = Description(NetworkDescription(), "sr")
+    with pytest.raises(UsageError, match="a frozen program"), executing(RestoreOptions(processes=2), description, None):
+        pass
+
+
+def test_one_process_is_allowed_on_every_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    placements = placements_of(RestoreOptions(device="cuda:0,cuda:1", processes=1))
+    assert [(one.device, one.own_device, one.processes) for one in placements] == [
+        ("cuda:0", "cuda", 2),
+        ("cuda:1", "cuda", 2),
+    ]

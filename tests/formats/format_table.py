@@ -35,7 +35,7 @@ from adacode_cli.batch.executor import JobPassage
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restoring
-from adacode_cli.batch.stages import Stages
+from adacode_cli.batch.stages import Read, Stages
 from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
@@ -75,7 +75,10 @@ def run(source: Path, target: Path) -> tuple[str, ...]:
     keeping = Keeping(HistoryEntry("sr-x2", "compact", "0" * 64), preserve_times=True)
     stages = Stages(Restoring(RepeatingRestorer(), "sr", 2), keeping=keeping)
     job = Job(Found(source, source.name, in_tree=False), target.parent, target.name)
-    return JobPassage(stages, job).carried().notes
+    passage = JobPassage(stages, job)
+    read = passage.read()
+    assert isinstance(read, Read)
+    return passage.write(passage.infer(read)).notes
 
 
 def made(path: Path, samples: np.ndarray, format: str, **options: object) -> Path:

@@ -1,0 +1,288 @@
+"""The thread of `batch.processes` that starts, listens to and ends all processes, and calls the coordinator.
+
+Python raises KeyboardInterrupt in the main thread only. So nothing that happens here can be interrupted in the middle:
+the start of a process, a message, a line of the journal. The main thread receives reports, and asks for the stop.
+
+A process that ends for any reason is replaced. The files that it had are tried once more after all others, one at a
+time, while the other processes are idle. A file with which a process ends for the second time fails.
+
+When the run stops, the claim of an unfinished file is given up only if its process has said that it will not finish it.
+A process that had to be killed may have written the output without saying so. Then the claim stays as a file, by which
+the next run knows that.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from adacode_cli import atomic
+from adacode_cli.batch.executor import Assignment, Coordinator
+from adacode_cli.batch.outcome import Outcome, ends_the_run, failed_job
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.worker import WorkerTask
+from adacode_cli.batch.worker_process import WorkerProcess
+from adacode_cli.errors import DeviceError, WeightsError, translated
+
+# After an interruption, processes write finished results; a run has 1.7 s for everything.
+GRACE_S = 1.35
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All processes have loaded the network. digest: of its weights."""
+
+    digest: str
+
+
+@dataclass(frozen=True)
+class AllEnded:
+    """Every job of an execution has ended."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The thread ends, and no process runs any more. error: why, if nobody asked for it."""
+
+    error: BaseException | None = None
+
+
+Report = Ready | AllEnded | Stopped | Callable[[], None]
+"""What the main thread is told, in this order; or a call that it must make."""
+
+
+@dataclass
+class _Execution:
+    """The jobs of one call of `Executor.execute`.
+
+    retries: assignments whose process has ended. died: the jobs with which a process has ended.
+    """
+
+    jobs: Iterator[Job]
+    coordinator: Coordinator
+    retries: deque[Assignment] = field(default_factory=deque)
+    died: set[Job] = field(default_factory=set)
+    no_jobs_left: bool = False
+
+
+class Dispatcher:
+    """The thread. `reports`: what it tells the main thread; a `Stopped` is the last one, whatever happens."""
+
+    def __init__(self, tasks: Sequence[WorkerTask], paths: Callable[[Job], tuple[Path, ...]]) -> None:
+        self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self.workers = [WorkerProcess(task) for task in tasks]
+        self._paths = paths
+        self._ids = itertools.count()
+        self._digest: str | None = None
+        self._is_started = False
+        self._is_stopping = threading.Event()
+        self._begun: deque[_Execution] = deque()
+        self._execution: _Execution | None = None
+        self._thread = threading.Thread(target=self._run, name="processes")
+
+    def start(self) -> None:
+        """Starts the thread, which starts the processes. Raises DeviceError."""
+        with translated(DeviceError, "processes cannot be started", hint="Allow more open files (ulimit -n)."):
+            self._woken, self._wake = Pipe(duplex=False)
+        self._thread.start()
+
+    def begin(self, jobs: Iterable[Job], coordinator: Coordinator) -> None:
+        """Has jobs carried out. The ones before must have ended."""
+        self._begun.append(_Execution(iter(jobs), coordinator))
+        self._wake.send_bytes(b"begin")
+
+    def stop(self) -> None:
+        """Asks the thread to end. Processes that have jobs still write what they finish within `GRACE_S`."""
+        self._is_stopping.set()
+        if self._thread.ident is not None:
+            self._wake.send_bytes(b"stop")
+
+    def close(self) -> None:
+        """Stops, and returns when the thread has ended, and all processes with it."""
+        self.stop()
+        if self._thread.ident is not None:
+            self._thread.join()
+            self._wake.close()
+            self._woken.close()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._start_processes()
+            while not self._is_stopping.is_set():
+                self._step()
+        except BaseException as found:  # noqa: BLE001 (the main thread raises it)
+            error = found
+        try:
+            self._wind_down()
+        except BaseException as found:  # noqa: BLE001
+            error = error or found
+        self.reports.put(Stopped(error))
+
+    def _start_processes(self) -> None:
+        for worker in self.workers:
+            if not self._is_stopping.is_set():
+                worker.start()
+
+    def _step(self) -> None:
+        """Gives out jobs, waits for messages, and handles them."""
+        if self._execution is not None:
+            self._give_out(self._execution)
+            self._look_for_the_end(self._execution)
+        heard = wait([self._woken, *(worker.connection for worker in self.workers)])
+        if self._woken in heard:
+            self._woken.recv_bytes()
+            if self._begun:
+                self._execution = self._begun.popleft()
+        for worker in self.workers:
+            if worker.connection in heard:
+                self._hear(worker)
+
+    def _give_out(self, execution: _Execution) -> None:
+        for worker in self.workers:
+            if not worker.is_waiting:
+                continue
+            assignment = self._next(execution)
+            if assignment is not None:
+                worker.give((next(self._ids), assignment))
+            elif worker.assigned:
+                worker.give(None)  # It finishes what it has.
+
+    def _next(self, execution: _Execution) -> Assignment | None:
+        """The next assignment, if another one may be given out now."""
+        for job in execution.jobs:
+            try:
+                assignment = execution.coordinator.take(job)
+            except Exception as error:  # as in any stage of a file
+                if ends_the_run(error):
+                    raise
+                self._end(execution, job, failed_job(job, error))
+                continue
+            if assignment is not None:
+                return assignment
+        execution.no_jobs_left = True
+        may_retry = execution.retries and not any(worker.is_busy for worker in self.workers)
+        return execution.retries.popleft() if may_retry else None
+
+    def _look_for_the_end(self, execution: _Execution) -> None:
+        is_busy = execution.retries or any(worker.is_busy for worker in self.workers)
+        if execution.no_jobs_left and not is_busy:
+            self._execution = None
+            self.reports.put(AllEnded())
+
+    def _hear(self, worker: WorkerProcess) -> None:
+        message = worker.receive()
+        if message is None:
+            self._died(worker)
+        elif message[0] == "ready":
+            self._became_ready(message[1])
+        else:
+            self._about_job(worker, *message)
+
+    def _became_ready(self, digest: str) -> None:
+        self._digest = self._digest or digest
+        if self._digest != digest:
+            hint = "Restore with weights that nobody writes to; the journal names the weights of each finished file."
+            raise WeightsError("the weights were changed during the run", hint=hint)
+        if all(worker.is_ready for worker in self.workers) and not self._is_started:
+            self._is_started = True
+            self.reports.put(Ready(digest))
+
+    def _about_job(self, worker: WorkerProcess, kind: str, *content: Any) -> None:  # noqa: ANN401 (as it was sent)
+        """Handles a message about a job; other kinds mean nothing here."""
+        execution = self._execution
+        if kind == "stopped":
+            worker.has_returned_all_but(*content)
+        if execution is None or kind not in ("started", "page", "share", "ended"):
+            return
+        number, *rest = content
+        assignment = worker.assigned.get(number)
+        if assignment is None:
+            return
+        if kind == "started":
+            self.reports.put(partial(execution.coordinator.started, assignment.job))
+        elif kind == "page":
+            self.reports.put(partial(execution.coordinator.page_finished, assignment.job, *rest))
+        elif kind == "share":
+            self.reports.put(partial(execution.coordinator.advanced, assignment.job, *rest))
+        else:
+            del worker.assigned[number]
+            (outcome,) = rest
+            if outcome is None:  # Something else than this run has interrupted it; its end comes next.
+                worker.returned.append(assignment)
+            else:
+                self._end(execution, assignment.job, outcome)
+
+    def _end(self, execution: _Execution, job: Job, outcome: Outcome) -> None:
+        execution.coordinator.ended(job, outcome)
+        self.reports.put(partial(execution.coordinator.finished, outcome))
+
+    def _died(self, worker: WorkerProcess) -> None:
+        """Starts another process in the place of one that has ended, and has its jobs tried once more."""
+        how, lost = worker.how_it_ended(), [*worker.assigned.values(), *worker.returned]
+        if not self._is_started:
+            raise worker.error_about(f"ended while it was starting ({how})")
+        for assignment in lost:
+            self._remove_leftovers(assignment)
+        worker.start_again()
+        if self._execution is None:
+            return
+        for assignment in lost:
+            if assignment.job not in self._execution.died:
+                self._execution.died.add(assignment.job)
+                self._execution.retries.append(assignment)
+                continue
+            hint = "Restore this file alone, with --processes 1, --tile 512 or another --device; see the system's log."
+            error = DeviceError(f"two processes ended while they restored it ({how})", hint=hint, only_this_image=True)
+            self._end(self._execution, assignment.job, failed_job(assignment.job, error))
+
+    def _remove_leftovers(self, assignment: Assignment) -> None:
+        for path in self._paths(assignment.job):
+            atomic.remove_leftovers(path)
+
+    def _wind_down(self) -> None:
+        """Ends all processes. Those that have jobs may first write and report what they finish soon."""
+        listening = [worker for worker in self.workers if worker.is_running and worker.assigned]
+        try:
+            for worker in listening:
+                with suppress(OSError):
+                    worker.interrupt()
+            until = time.monotonic() + GRACE_S
+            while listening and (left := until - time.monotonic()) > 0:
+                heard = wait([worker.connection for worker in listening], left)
+                listening = [one for one in listening if one.connection not in heard or self._says_more(one)]
+        finally:
+            for worker in self.workers:
+                with suppress(Exception):  # so that the others are ended too
+                    worker.end()
+            self._give_up_claims()
+
+    def _says_more(self, worker: WorkerProcess) -> bool:
+        """Handles one more message of a process that was told to end. Returns False after its last one."""
+        try:
+            message = worker.receive()
+            if message is not None:
+                self._about_job(worker, *message)
+        except Exception:  # noqa: BLE001 (the run stops for an earlier reason, and the others have last words too)
+            message = None
+        return message is not None and bool(worker.assigned)
+
+    def _give_up_claims(self) -> None:
+        """Of files that processes have returned. The claims of others stay, as their outputs may be written."""
+        for worker in self.workers:
+            for assignment in worker.assigned.values():
+                self._remove_leftovers(assignment)
+            for assignment in worker.returned:
+                if self._execution is not None:
+                    self._execution.coordinator.ended(assignment.job, None)
