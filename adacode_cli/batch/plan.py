@@ -220,7 +220,8 @@ def _check_existing(
     if on_existing is OnExisting.REFUSE:
         foreign = [job.target for job in existing if not may_go_on(job)]
         if foreign:
-            raise _exist_already(foreign, num_jobs, among_originals=kept.folder_of(foreign[0].parent) is not None)
+            among_originals = kept.folder_of(foreign[0].parent) is not None
+            raise _exist_already(foreign, num_jobs, among_originals=among_originals)
         return
     for job in existing:
         if kept.folder_of(job.target.parent) and not may_go_on(job):
@@ -314,10 +315,15 @@ def _nothing_to_do(
 
 
 def _exist_already(existing: Sequence[Path], num_jobs: int, *, among_originals: bool) -> OutputError:
-    hint = "Add --skip-existing to restore only the others, or --overwrite to restore all of them again."
-    if among_originals:  # --overwrite would be refused here.
-        hint = "Add --skip-existing to restore only the others, or choose another directory with -o."
+    """The error for existing outputs of which no journal says that a run wrote them: they may be originals.
+
+    among_originals: they lie in a folder of inputs, in which --overwrite replaces no such file.
+    """
+    them = "it" if len(existing) == 1 else "them"
+    unknown = f"No record says that adacode made {them}: choose another name or directory with -o."
+    replacing = "" if among_originals else f" --overwrite would replace {them}."
     if num_jobs == 1:
-        return OutputError("exists already", path=existing[0], hint=hint)
+        return OutputError("exists already", path=existing[0], hint=unknown + replacing)
     exist = "output exists" if len(existing) == 1 else "outputs exist"
-    return OutputError(f"{len(existing)} of {num_jobs} {exist} already, the first is {min(existing)}", hint=hint)
+    message = f"{len(existing)} of {num_jobs} {exist} already, the first is {min(existing)}"
+    return OutputError(message, hint=f"{unknown} --skip-existing restores only the others.{replacing}")

@@ -1,0 +1,44 @@
+"""Outputs that exist already, and places that cannot be outputs: what the program says before it computes anything."""
+
+from __future__ import annotations
+
+import pytest
+
+W = ("--weights", "nearest")
+
+
+@pytest.mark.parametrize(
+    ("words", "existing"), [("orig/a.png -o orig/b.png", "orig/b.png"), ("orig/a.png -o photos2", "photos2/a.png")]
+)
+def test_one_output_that_may_be_a_photograph_is_not_said_to_be_a_result(adacode, photo, words, existing):
+    photo("orig/a.png")
+    before = photo(existing).read_bytes()
+    result = adacode("sr", *words.split(), *W)
+    messages = result.stderr.decode()
+    assert (result.returncode, f"error: {existing}: exists already" in messages) == (6, True)
+    hint = (
+        "No record says that adacode made it: choose another name or directory with -o. --overwrite would replace it."
+    )
+    assert hint in " ".join(messages.split())
+    assert "others" not in messages
+    assert "again" not in messages
+    assert photo(existing).read_bytes() == before
+
+
+def test_some_outputs_that_may_be_photographs(adacode, photo):
+    for name in ("in/a.png", "in/b.png", "in/c.png", "out/a.png", "out/b.png"):
+        photo(name)
+    result = adacode("sr", "in", "-o", "out", *W)
+    messages = " ".join(result.stderr.decode().split())
+    assert result.returncode == 6
+    assert "2 of 3 outputs exist already, the first is out/a.png" in messages
+    assert "No record says that adacode made them: " in messages
+    assert "--skip-existing restores only the others. --overwrite would replace them." in messages
+
+
+def test_an_output_of_a_pipe_that_exists(adacode, photo):
+    data = photo("a.png").read_bytes()
+    photo("b.png")
+    result = adacode("sr", "-", "-o", "b.png", *W, stdin=data)
+    assert result.returncode == 6
+    assert b"Choose another place with -o. --overwrite would replace the file that is there." in result.stderr
