@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import typer
 
 from adacode_cli import formats
+from adacode_cli.errors import UsageError
 from adacode_cli.limits import MIN_TILE_PX
 
 _DEVICE = re.compile(r"auto|cpu|mps|all|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+")
@@ -35,6 +37,15 @@ def format_name(value: str | None) -> str | None:
     if found is None:
         raise typer.BadParameter(f"it must be {formats.in_words(formats.names(), 'or')}")
     return found.name
+
+
+def output(text: str) -> Path:
+    """The value of `-o`. Raises UsageError for "-", which many programs take for standard output."""
+    # It is checked as text: as a path, "./-" is the same.
+    if text == "-":
+        hint = "For one image, leave out -o: adacode … - < a.png > b.png. A directory of this name is -o ./-."
+        raise UsageError("-o - does not mean standard output", hint=hint)
+    return Path(text)
 
 
 def other_format(value: str) -> str:

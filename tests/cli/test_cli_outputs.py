@@ -42,3 +42,19 @@ def test_an_output_of_a_pipe_that_exists(adacode, photo):
     result = adacode("sr", "-", "-o", "b.png", *W, stdin=data)
     assert result.returncode == 6
     assert b"Choose another place with -o. --overwrite would replace the file that is there." in result.stderr
+
+
+def test_a_hyphen_as_output_is_refused(adacode, photo, tmp_path):
+    data = photo("in/a.png").read_bytes()
+    for source, stdin in (("in/a.png", b""), ("-", data)):
+        for words in (("-o", "-"), ("-o-",), ("--output", "-"), ("--output=-",)):
+            result = adacode("sr", source, *words, *W, stdin=stdin)
+            messages = result.stderr.decode()
+            assert (result.returncode, result.stdout) == (2, b""), messages
+            assert "error: -o - does not mean standard output" in messages
+            assert "leave out -o: adacode … - < a.png > b.png" in messages
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    by_variable = adacode("sr", "in/a.png", *W, ADACODE_SR_OUTPUT="-")
+    assert by_variable.returncode == 2
+    named = adacode("sr", "in/a.png", "-o", "./-", *W)
+    assert (named.returncode, (tmp_path / "-" / "a.png").is_file()) == (0, True)
