@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 W = ("--weights", "nearest")
@@ -58,3 +60,23 @@ def test_a_hyphen_as_output_is_refused(adacode, photo, tmp_path):
     assert by_variable.returncode == 2
     named = adacode("sr", "in/a.png", "-o", "./-", *W)
     assert (named.returncode, (tmp_path / "-" / "a.png").is_file()) == (0, True)
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_file_in_the_way_of_the_output_directory(adacode, photo, tmp_path, more):
+    photo("a.png")
+    (tmp_path / "afile").write_bytes(b"kept")
+    result = adacode("sr", "a.png", "-o", "afile/sub", *W, *more)
+    messages = result.stderr.decode()
+    words = "error: afile/sub: the directory cannot be created: a file is where a directory should be"
+    assert (result.returncode, words in messages, "disk space" in messages) == (6, True, False), messages
+    assert (tmp_path / "afile").read_bytes() == b"kept"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is a directory of Linux")
+def test_a_file_system_that_takes_no_directory(adacode, photo):
+    photo("a.png")
+    result = adacode("sr", "a.png", "-o", "/proc/x", *W)
+    messages = result.stderr.decode()
+    assert (result.returncode, "error: /proc" in messages, "disk space" in messages) == (6, True, False), messages
+    assert "journal" not in messages
