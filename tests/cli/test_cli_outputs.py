@@ -1,4 +1,4 @@
-"""Outputs that exist already, and places that cannot be outputs: what the program says before it computes anything."""
+"""What is said before anything is computed: outputs that exist, places that cannot be outputs, and missing masks."""
 
 from __future__ import annotations
 
@@ -80,3 +80,22 @@ def test_a_file_system_that_takes_no_directory(adacode, photo):
     messages = result.stderr.decode()
     assert (result.returncode, "error: /proc" in messages, "disk space" in messages) == (6, True, False), messages
     assert "journal" not in messages
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_mask_that_is_missing_is_reported_before_the_weights_are_loaded(adacode, photo, tmp_path, more):
+    data = photo("in/a.png").read_bytes()
+    photo("hole.png")
+    counted = tmp_path / "counted"
+    for source, stdin in (("in", b""), ("-", data)):
+        run = ("inpaint", source, "--weights", "counted", *more)
+        result = adacode(*run, "--mask", "hole.pgn", stdin=stdin, COUNTED=str(counted))
+        messages = result.stderr.decode()
+        assert (result.returncode, "error: hole.pgn: there is no such mask" in messages) == (3, True), messages
+        assert "Did you mean --mask hole.png? Nothing was restored." in messages
+        as_folder = adacode(*run, "--mask", "in", stdin=stdin, COUNTED=str(counted))
+        assert as_folder.returncode == 3
+        assert b"error: in: the mask is a directory" in as_folder.stderr
+        assert b"use --mask-dir in." in as_folder.stderr
+    assert not counted.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hole.png", "in"]
