@@ -99,3 +99,23 @@ def test_a_mask_that_is_missing_is_reported_before_the_weights_are_loaded(adacod
         assert b"use --mask-dir in." in as_folder.stderr
     assert not counted.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hole.png", "in"]
+
+
+@pytest.mark.parametrize("name", ["new.gif", "out/new.PSD", "new.pdf", "new.cr2", "new.jxl", "new.mpo"])
+def test_an_image_of_a_kind_that_is_not_written_is_no_directory(adacode, photo, tmp_path, name):
+    photo("in/a.png")
+    result = adacode("sr", "in/a.png", "-o", name, *W)
+    messages = " ".join(result.stderr.decode().split())
+    suffix = name[-4:]
+    assert (result.returncode, f"error: -o {name}: {suffix} files cannot be written" in messages) == (2, True), messages
+    assert "Choose a name that ends in .jpg, .png, " in messages
+    assert f"For a directory of this name, write -o {name}/." in messages
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_directory_may_have_such_a_name(adacode, photo, tmp_path):
+    photo("in/a.png")
+    assert adacode("sr", "in/a.png", "-o", "new.gif/", *W).returncode == 0
+    assert (tmp_path / "new.gif" / "a.png").is_file()
+    again = adacode("sr", "in/a.png", "-o", "new.gif", *W)
+    assert (again.returncode, b"1 skipped" in again.stderr) == (0, True)
