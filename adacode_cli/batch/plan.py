@@ -93,6 +93,7 @@ class Plan:
     left_out: the numbers of files of other kinds.
     masks: those of a folder of masks, if there is one.
     refused: jobs that fail without being read.
+    num_in_all_parts: the number of images in all parts of which this plan is one.
     """
 
     jobs: tuple[Job, ...]
@@ -102,6 +103,7 @@ class Plan:
     left_out: LeftOut = field(default_factory=LeftOut)
     masks: MaskPairs | None = None
     refused: tuple[Refused, ...] = ()
+    num_in_all_parts: int = 0
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
@@ -160,7 +162,8 @@ def make_plan(
         passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
     kept = kept or Kept(folders=tuple(path for path in inputs if path.is_dir()))
     jobs, to_skip = without_existing(jobs, every, on_existing, kept, lambda job: has_tree and may_go_on(job))
-    return Plan(tuple(jobs), tuple(to_skip), tuple(passed_over), has_tree, found.left_out, pairs, tuple(refused))
+    files = (tuple(jobs), tuple(to_skip), tuple(passed_over))
+    return Plan(*files, has_tree, found.left_out, pairs, tuple(refused), len(every))
 
 
 @dataclass(frozen=True)

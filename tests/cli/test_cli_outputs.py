@@ -119,3 +119,36 @@ def test_a_directory_may_have_such_a_name(adacode, photo, tmp_path):
     assert (tmp_path / "new.gif" / "a.png").is_file()
     again = adacode("sr", "in/a.png", "-o", "new.gif", *W)
     assert (again.returncode, b"1 skipped" in again.stderr) == (0, True)
+
+
+def test_a_part_without_files_says_so(adacode, photo, tmp_path):
+    photo("in/a.png")
+    parts = [adacode("sr", "in", "-o", "out", "--shard", f"{part}/2", "--dry-run", *W) for part in (1, 2)]
+    assert sorted(len(result.stdout.splitlines()) for result in parts) == [0, 1]
+    empty, full = sorted(parts, key=lambda result: len(result.stdout))
+    part = 1 + parts.index(empty)
+    note = (
+        f"part {part} of 2: the only file is not in it (parts are chosen by the paths of the files, and are about equal"
+    )
+    assert note in " ".join(empty.stderr.decode().split())
+    assert empty.stderr.decode().splitlines()[-1] == "to restore: nothing"
+    assert b"parts are chosen" not in full.stderr
+    run = adacode("sr", "in", "-o", "out", "--shard", f"{part}/2", *W)
+    assert (run.returncode, note in " ".join(run.stderr.decode().split())) == (0, True)
+    as_json = adacode("sr", "in", "-o", "out", "--shard", f"{part}/2", "--dry-run", "--json", *W)
+    assert (as_json.returncode, as_json.stdout, as_json.stderr) == (0, b"", b"")
+    several = [f"in/{number}.png" for number in range(40)]
+    for name in several:
+        photo(name, (2, 2))
+    both = [adacode("sr", "in", "-o", "out", "--shard", f"{part}/2", "--dry-run", *W) for part in (1, 2)]
+    assert all(b"files is in it" not in result.stderr for result in both)
+    assert sum(len(result.stdout.splitlines()) for result in both) == 41
+
+
+def test_a_dry_run_without_work_has_a_conclusion(adacode, photo):
+    photo("in/a.png")
+    assert adacode("sr", "in", "-o", "out", *W).returncode == 0
+    again = adacode("sr", "in", "-o", "out", "--dry-run", *W)
+    assert (again.returncode, again.stdout) == (0, b"")
+    assert again.stderr.decode().splitlines()[-1] == "to restore: nothing"
+    assert adacode("sr", "in", "-o", "out", "--dry-run", "--quiet", *W).stderr == b""
