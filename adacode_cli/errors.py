@@ -181,3 +181,8 @@ def translated(
 def reason(error: OSError) -> str:
     """The cause of an OSError, in plain words."""
     return _REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the system refuses because a disk, or the user's quota on it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

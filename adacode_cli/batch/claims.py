@@ -22,7 +22,7 @@ from pathlib import Path
 
 from adacode_cli import atomic, locks
 from adacode_cli.batch.state_files import STATE, ForeignFileError, is_path, object_of, opened
-from adacode_cli.errors import OutputError, reason
+from adacode_cli.errors import OutputError, is_full, reason
 
 CLAIMS = STATE / "in-flight"
 _ATTEMPTS = 3
@@ -88,7 +88,8 @@ class Claims:
         except OSError as error:
             claim.release()
             message = f"cannot be written to: {reason(error)}"
-            hint = "Free some disk space, or choose another output directory (-o)."
+            advice = "Free some disk space, or choose" if is_full(error) else "Choose"
+            hint = f"{advice} another output directory (-o)."
             raise OutputError(message, path=self._root, hint=hint) from error
         return claim
 

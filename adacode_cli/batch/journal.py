@@ -22,7 +22,7 @@ from typing import BinaryIO
 from adacode_cli import atomic, locks
 from adacode_cli.batch.record import Record, SideFiles, line_from
 from adacode_cli.batch.state_files import STATE, ForeignFileError, check_folder, object_of, opened
-from adacode_cli.errors import JournalError, reason
+from adacode_cli.errors import JournalError, is_full, reason
 
 JOURNAL = STATE / "journal.jsonl"
 _BLOCK_BYTES = 65536
@@ -69,7 +69,8 @@ class Journal:
         except ForeignFileError as error:
             raise _foreign(self._path, error) from error
         except OSError as error:
-            hint = "Free some disk space, or choose another output directory (-o). Restored files are kept."
+            advice = "Free some disk space, or choose" if is_full(error) else "Choose"
+            hint = f"{advice} another output directory (-o). Restored files are kept."
             message, path = f"cannot be written: {reason(error)}", self._path
             if (refusal := atomic.refusal(path.parent, error)) and refusal.path:
                 message, path, hint = refusal.message, Path(refusal.path), f"{refusal.hint} Restored files are kept."

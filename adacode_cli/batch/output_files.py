@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,7 +11,7 @@ from pathlib import Path
 from adacode_cli import atomic
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.state_files import STATE, holds_files
-from adacode_cli.errors import OutputError, reason
+from adacode_cli.errors import OutputError, is_full, reason
 
 
 def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> None:
@@ -38,9 +39,7 @@ def make_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        hint = "Choose a writable directory with -o and run the same command again."
-        message = f"the directory cannot be created: {reason(error)}"
-        raise atomic.refusal(directory, error) or OutputError(message, path=directory, hint=hint) from error
+        raise atomic.refusal(directory, error) or _not_created(directory, error) from error
 
 
 def check_directories(directories: Iterable[Path]) -> None:
@@ -50,8 +49,17 @@ def check_directories(directories: Iterable[Path]) -> None:
     """
     for directory in directories:
         place = atomic.existing(directory)
-        if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+        if not place.is_dir():
+            raise _not_created(directory, OSError(errno.ENOTDIR, ""))
+        if not os.access(place, os.W_OK | os.X_OK):
             raise atomic.unwritable(place, read_only=_is_read_only(place))
+
+
+def _not_created(directory: Path, error: OSError) -> OutputError:
+    hint = "Choose a writable directory with -o and run the same command again."
+    if is_full(error):
+        hint = "Free some disk space, or choose another output directory (-o)."
+    return OutputError(f"the directory cannot be created: {reason(error)}", path=directory, hint=hint)
 
 
 def _is_read_only(directory: Path) -> bool:

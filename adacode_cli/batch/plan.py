@@ -93,6 +93,7 @@ class Plan:
     left_out: the numbers of files of other kinds.
     masks: those of a folder of masks, if there is one.
     refused: jobs that fail without being read.
+    num_in_all_parts: the number of images in all parts of which this plan is one.
     """
 
     jobs: tuple[Job, ...]
@@ -102,6 +103,7 @@ class Plan:
     left_out: LeftOut = field(default_factory=LeftOut)
     masks: MaskPairs | None = None
     refused: tuple[Refused, ...] = ()
+    num_in_all_parts: int = 0
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
@@ -160,7 +162,8 @@ def make_plan(
         passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
     kept = kept or Kept(folders=tuple(path for path in inputs if path.is_dir()))
     jobs, to_skip = without_existing(jobs, every, on_existing, kept, lambda job: has_tree and may_go_on(job))
-    return Plan(tuple(jobs), tuple(to_skip), tuple(passed_over), has_tree, found.left_out, pairs, tuple(refused))
+    files = (tuple(jobs), tuple(to_skip), tuple(passed_over))
+    return Plan(*files, has_tree, found.left_out, pairs, tuple(refused), len(every))
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,8 @@ def _check_existing(
     if on_existing is OnExisting.REFUSE:
         foreign = [job.target for job in existing if not may_go_on(job)]
         if foreign:
-            raise _exist_already(foreign, num_jobs, among_originals=kept.folder_of(foreign[0].parent) is not None)
+            among_originals = kept.folder_of(foreign[0].parent) is not None
+            raise _exist_already(foreign, num_jobs, among_originals=among_originals)
         return
     for job in existing:
         if kept.folder_of(job.target.parent) and not may_go_on(job):
@@ -314,10 +318,15 @@ def _nothing_to_do(
 
 
 def _exist_already(existing: Sequence[Path], num_jobs: int, *, among_originals: bool) -> OutputError:
-    hint = "Add --skip-existing to restore only the others, or --overwrite to restore all of them again."
-    if among_originals:  # --overwrite would be refused here.
-        hint = "Add --skip-existing to restore only the others, or choose another directory with -o."
+    """The error for existing outputs of which no journal says that a run wrote them: they may be originals.
+
+    among_originals: they lie in a folder of inputs, in which --overwrite replaces no such file.
+    """
+    them = "it" if len(existing) == 1 else "them"
+    unknown = f"No record says that adacode made {them}: choose another name or directory with -o."
+    replacing = "" if among_originals else f" --overwrite would replace {them}."
     if num_jobs == 1:
-        return OutputError("exists already", path=existing[0], hint=hint)
+        return OutputError("exists already", path=existing[0], hint=unknown + replacing)
     exist = "output exists" if len(existing) == 1 else "outputs exist"
-    return OutputError(f"{len(existing)} of {num_jobs} {exist} already, the first is {min(existing)}", hint=hint)
+    message = f"{len(existing)} of {num_jobs} {exist} already, the first is {min(existing)}"
+    return OutputError(message, hint=f"{unknown} --skip-existing restores only the others.{replacing}")

@@ -35,6 +35,7 @@ from adacode_cli.batch.events import (
 )
 from adacode_cli.batch.executor import Assignment, Executor
 from adacode_cli.batch.outcome import Outcome, Result, ends_the_run, failed_entry, failed_job
+from adacode_cli.batch.output_files import make_directory
 from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
 from adacode_cli.batch.trees import Trees
@@ -171,6 +172,9 @@ class _Run:
         self._report_left_out(plan)
         if not plan.jobs:
             return
+        if self._trees:
+            for root in plan.roots:
+                make_directory(root)
         self._clean(plan)
         self._claimed_elsewhere.clear()
         self._executor.execute(plan.jobs, self)

@@ -94,7 +94,7 @@ class Writes:
             if wrote(job, path, kind.edited):
                 continue
             if not overwrite:
-                hint = f"Add --overwrite to write it again, or choose another place with {kind.option}."
+                hint = f"Choose another place with {kind.option}. --overwrite would replace the file that is there."
                 raise OutputError("exists already", path=path, hint=hint)
             self.kept.refuse_original(path, kind.option)
 

@@ -19,7 +19,15 @@ from adacode_cli.cli.cost import Cost
 from adacode_cli.cli.executing import placed
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.restore_options import RestoreOptions
-from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, show_plan, trees_of
+from adacode_cli.cli.restore_plan import (
+    Request,
+    foresight_of,
+    keeping_of,
+    note_empty_part,
+    plan_of,
+    show_plan,
+    trees_of,
+)
 from adacode_cli.cli.speed import Speed, speed_of
 from adacode_cli.errors import AdaCodeError, DeviceError, InputError, OutputError
 from adacode_cli.limits import DEFAULT_QUALITY
@@ -61,6 +69,9 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
         seconds, speed, unknown = _time(description, needs, checked_s, partial(_check_made, plan, trees), devices)
     if needs.num_files:
         console.estimated(Cost(needs, tuple(needs.disks()), seconds, speed, unknown))
+    else:
+        note_empty_part(plan, options, console)
+        console.note("to restore", "nothing")
     if refusal is not None:
         raise refusal
     return exit_code

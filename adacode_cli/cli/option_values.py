@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+from pathlib import Path
 
 import typer
 
 from adacode_cli import formats
+from adacode_cli.errors import UsageError
 from adacode_cli.limits import MIN_TILE_PX
 
 _DEVICE = re.compile(r"auto|cpu|mps|all|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+")
@@ -35,6 +39,23 @@ def format_name(value: str | None) -> str | None:
     if found is None:
         raise typer.BadParameter(f"it must be {formats.in_words(formats.names(), 'or')}")
     return found.name
+
+
+def output(text: str) -> Path:
+    """The value of `-o`. Raises UsageError for "-", which many programs take for standard output, and for the name of
+    an image of a kind that is not written, unless it is that of a directory.
+    """
+    # It is checked as text: as paths, "./-" and "-" are the same, and so are "a.gif/" and "a.gif".
+    if text == "-":
+        hint = "For one image, leave out -o: adacode … - < a.png > b.png. A directory of this name is -o ./-."
+        raise UsageError("-o - does not mean standard output", hint=hint)
+    path = Path(text)
+    is_directory = text.endswith(("/", os.sep)) or os.path.isdir(text)  # noqa: PTH112 (no error for a long name)
+    if formats.is_unwritable(path.suffix) and not is_directory:
+        endings = formats.in_words([format.suffix for format in formats.every()], "or")
+        hint = f"Choose a name that ends in {endings}. For a directory of this name, write -o {shlex.quote(text)}/."
+        raise UsageError(f"-o {text}: {path.suffix} files cannot be written", hint=hint)
+    return path
 
 
 def other_format(value: str) -> str:

@@ -34,6 +34,7 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     from adacode_cli.imaging.quiet import quiet_libraries
 
     target, format_name = _target(options)
+    readiness.check_mask(request)
     readiness.check_network(options, request)
     _writes_of(target, options, request).check([STREAM], lambda *_: False, overwrite=options.overwrite, outputs=False)
     if options.dry_run:

@@ -1,7 +1,8 @@
-"""What a run needs that can be checked in a moment: inputs, weights and the device, before anything else is reported.
+"""What a run needs that can be checked in a moment, before anything else is reported: inputs, a mask, weights and the
+device.
 
-A missing input, unknown weights and an absent device are mistakes on the command line. An output that exists already is
-none, so it is reported after them.
+A missing input or mask, unknown weights and an absent device are mistakes on the command line. An output that exists
+already is none, so it is reported after them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def check_ready(inputs: Sequence[str], options: RestoreOptions, request: Request
     inputs: as they were typed; none for a list or a pipe.
     """
     _check_inputs(inputs, has_output=options.output is not None, are_watched=options.watch)
+    check_mask(request)
     check_network(options, request)
 
 
@@ -74,6 +76,21 @@ def _may_be_output(inputs: Sequence[str]) -> bool:
     *others, last = inputs
     names_file = formats.of_any_suffix(os.path.splitext(last)[1]) is not None  # noqa: PTH122
     return bool(others) and not (names_file and (len(others) > 1 or os.path.isdir(others[0])))  # noqa: PTH112
+
+
+def check_mask(request: Request) -> None:
+    """Raises InputError for a mask for all images that does not exist, or that is a directory."""
+    mask = request.hole.mask if request.hole is not None else None
+    if mask is None:
+        return
+    text = str(mask)
+    if os.path.isdir(text):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
+        hint = f"For a directory of masks, use --mask-dir {shlex.quote(text)}. Nothing was restored."
+        raise InputError("the mask is a directory", path=text, hint=hint)
+    if _is_missing(text):
+        near = _nearest_name(text)
+        meant = f"Did you mean --mask {shlex.quote(near)}?" if near else "Check the spelling of --mask."
+        raise InputError("there is no such mask", path=text, hint=f"{meant} Nothing was restored.")
 
 
 def check_network(options: RestoreOptions, request: Request) -> None:

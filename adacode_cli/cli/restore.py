@@ -25,7 +25,7 @@ from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.readiness import check_ready
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
-from adacode_cli.cli.restore_plan import Request, foresight_of, naming_of, plan_of, trees_of
+from adacode_cli.cli.restore_plan import Request, foresight_of, naming_of, note_empty_part, plan_of, trees_of
 from adacode_cli.cli.signals import interruptible, say_at_a_signal
 from adacode_cli.cli.size_options import SizeOptions, Strength
 from adacode_cli.cli.watch import check_watch, watch_folders
@@ -255,6 +255,7 @@ def _run(paths: list[Path], options: RestoreOptions, request: Request, console: 
         trees = trees_of(options, request)
         plan = plan_of(paths, options, request, trees)
         check_directories(plan.roots if plan.jobs else ())
+    note_empty_part(plan, options, console)
     description = description_of(options, request, plan.masks)
     with console, executing(options, description, console) as (executor, weights):
         if plan.has_tree:

@@ -201,6 +201,7 @@ class RestoreOptions:
             "--output",
             "-o",
             metavar="PATH",
+            parser=option_values.output,
             help="Directory for the results, mirroring the inputs' tree; for one image also a file name. "
             "Default: a new directory beside each input.",
         ),

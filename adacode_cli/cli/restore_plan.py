@@ -202,6 +202,15 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     return plan
 
 
+def note_empty_part(plan: Plan, options: RestoreOptions, console: Console) -> None:
+    """Says why there is nothing to do, if none of the files is in the part that --shard chooses."""
+    if options.shard is None or plan.jobs or plan.to_skip or plan.refused:
+        return
+    files = "the only file is not" if plan.num_in_all_parts == 1 else f"none of the {plan.num_in_all_parts} files is"
+    why = "parts are chosen by the paths of the files, and are about equal in large folders"
+    console.note(f"part {options.shard.replace('/', ' of ')}", f"{files} in it ({why})")
+
+
 def naming_of(options: RestoreOptions, request: Request) -> Naming:
     """How outputs are named. Raises UsageError."""
     from adacode_cli.batch.naming import Naming

@@ -104,7 +104,7 @@ def test_outputs_that_exist_do_not_hide_what_the_others_need(adacode, photo):
     assert messages[0] == "left out: p/b.png: the output exists"
     assert messages[1].startswith("to restore: 1 file, ")
     assert "error: 1 of 2 output exists already" in result.stderr.decode()
-    assert "Add --skip-existing" in messages[-1]
+    assert "--skip-existing restores only the others." in messages[-1]
     skipped = adacode(*run, "--dry-run", "--skip-existing")
     assert (skipped.returncode, skipped.stdout) == (0, result.stdout)
     everything = adacode(*run, "--dry-run", "--overwrite", "--json")

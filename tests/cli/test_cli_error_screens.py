@@ -36,7 +36,7 @@ SCREENS = [
     (["sr", "p", "--weights", f"{PAGE}/resolve/v1/{LONG[2:]}"], [f"hub:owner/repo@v1/{LONG[2:]}?"]),
     (["sr", "p", "--weights", "hub:owner/repo/a.safetensors"], ["hub:owner/repo/a.safetensors", "HF_HUB_OFFLINE,"]),
     (["sr", "p", "--device", "cuda:99"], ["--device"]),
-    (["sr", "p", "-o", "out"], ["--skip-existing"]),
+    (["sr", "p", "-o", "out"], ["--overwrite"]),
 ]
 
 

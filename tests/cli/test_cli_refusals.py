@@ -111,7 +111,8 @@ def test_a_dry_run_knows_the_limits(adacode, photo):
     assert (result.returncode, result.stdout) == (9, b"")
     foreseen = [line.split(" (")[0] for line in result.stderr.decode().splitlines()]
     message = "claims 24×16 pixels, more than 0.0001 megapixels"
-    assert foreseen == [f"would fail: p/{name}: {message}" for name in ("a.jpg", "b.png")]
+    would_fail = [f"would fail: p/{name}: {message}" for name in ("a.jpg", "b.png")]
+    assert foreseen == [*would_fail, "to restore: nothing"]
 
 
 @pytest.mark.parametrize(
