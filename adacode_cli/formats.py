@@ -382,15 +382,6 @@ def unread(suffix: str) -> Unread | None:
     return _UNREAD_BY_SUFFIX.get(suffix)
 
 
-def is_unwritable(suffix: str) -> bool:
-    """Whether files with this suffix, in any letter case, hold images or videos of a kind that is not written."""
-    small = suffix.lower()
-    if of_suffix(small) is not None:
-        return False
-    is_read = any(small in (*format.suffixes, *format.input_suffixes) for format in known())
-    return is_read or unread(small) is not None
-
-
 def of_bytes(start: bytes) -> Format | None:
     """The format of a file that begins with `start`; None if it is no known format."""
     for format in known():

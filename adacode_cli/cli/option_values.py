@@ -51,11 +51,19 @@ def output(text: str) -> Path:
         raise UsageError("-o - does not mean standard output", hint=hint)
     path = Path(text)
     is_directory = text.endswith(("/", os.sep)) or os.path.isdir(text)  # noqa: PTH112 (no error for a long name)
-    if formats.is_unwritable(path.suffix) and not is_directory:
+    if _is_unwritable(path.suffix.lower()) and not is_directory:
         endings = formats.in_words([format.suffix for format in formats.every()], "or")
         hint = f"Choose a name that ends in {endings}. For a directory of this name, write -o {shlex.quote(text)}/."
         raise UsageError(f"-o {text}: {path.suffix} files cannot be written", hint=hint)
     return path
+
+
+def _is_unwritable(suffix: str) -> bool:
+    """Whether files with this suffix, in lower case, hold images or videos of a kind that is not written."""
+    if formats.of_suffix(suffix) is not None:
+        return False
+    is_read = any(suffix in (*format.suffixes, *format.input_suffixes) for format in formats.known())
+    return is_read or formats.unread(suffix) is not None
 
 
 def other_format(value: str) -> str:
