@@ -123,7 +123,10 @@ class _Watch:
     def _listen(self) -> None:
         if self._hears(None):
             self._heard = True
-            self._hears(self._limit_s)
+            until = time.monotonic() + self._limit_s
+            if not self._hears(self._limit_s):
+                # The block may have ended before this thread heard the signal: the process has its time nevertheless.
+                time.sleep(max(0.0, until - time.monotonic()))
             _end()
         os.close(self._read)
 

@@ -2,12 +2,12 @@
 
 Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `far` would
 have to be downloaded, `slow` takes its time, `tiles` does so and tells of ten tiles, `warns` warns as a library does,
-`unknown` and `other-task` cannot be loaded, `counted` notes each image in the file that COUNTED names; at images 33
-pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug`
-and `hungry` (for memory) fail, `black` makes black images, `overflows` does except in fp32, `large` finds no memory for
-any image, `dies` kills its process, `dies-once` only if the file that DIED names is not there yet, `vanish` removes
-what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of that name in
-this process.
+`unknown` and `other-task` cannot be loaded, `swallows` makes a ValueError of an interruption while it is loaded,
+`counted` notes each image in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is
+interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail,
+`black` makes black images, `overflows` does except in fp32, `large` finds no memory for any image, `dies` kills its
+process, `dies-once` only if the file that DIED names is not there yet, `vanish` removes what VANISH names, and `pause`
+waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of that name in this process.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -56,6 +57,8 @@ class Restorer:
             raise WeightsError(
                 f"other-task is not for {task}", hint="`adacode weights list` shows the available weights."
             )
+        if self.name == "swallows":
+            swallow_an_interruption()
         # `other` has other weights than the rest, which differ in behaviour only.
         return "b" * 64 if self.name == "other" else "a" * 64
 
@@ -129,6 +132,14 @@ def wait_for_ever() -> None:
             time.sleep(600)
         except KeyboardInterrupt:
             continue
+
+
+def swallow_an_interruption() -> None:
+    """As the library that reads weights does: its own error comes in the place of the KeyboardInterrupt."""
+    with suppress(KeyboardInterrupt):
+        os.write(2, b"waiting\n")
+        time.sleep(600)
+    raise ValueError("could not determine the shape of an object")
 
 
 def stuck_in_a_library() -> None:
