@@ -57,6 +57,8 @@ OPTIONS = [
     ("--verson", "--verson", "Did you mean --version?"),
     ("weights pull x --forse", "--forse", None),
     ("doctor --jsn", "--jsn", "Did you mean --json?"),
+    ("sr p --overwirte", "--overwirte", "Did you mean --overwrite?"),
+    ("sr p --no-provenence", "--no-provenence", "Did you mean --no-provenance?"),
 ]
 
 
@@ -67,6 +69,29 @@ def test_an_unknown_option_is_answered_with_the_one_that_is_meant(real_adacode, 
     ends = f"'{f'adacode {command}'.rstrip()} --help' lists what can be given."
     assert result.returncode == 2
     assert message_and_hint(result) == (f"there is no option {option}", f"{meant} {ends}" if meant else ends)
+
+
+NO_OPTIONS = [
+    *("--dont-overwrite", "--never-overwrite", "--without-overwrite", "--not-overwrite", "--do-not-overwrite"),
+    *("--override", "--no-denoise", "--provenance-no", "--strip", "--test", "--save", "--isolated"),
+]
+
+
+@pytest.mark.parametrize("option", NO_OPTIONS)
+def test_nothing_is_proposed_that_means_something_else(real_adacode, option):
+    result = real_adacode("sr", "p", option)
+    assert result.returncode == 2
+    expected = (f"there is no option {option}", "'adacode sr --help' lists what can be given.")
+    assert message_and_hint(result) == expected
+
+
+@pytest.mark.parametrize("words", ["clear", "restart", "weights uninstall"])
+def test_no_command_is_proposed_that_does_something_else(real_adacode, words):
+    *group, word = words.split()
+    result = real_adacode(*words.split(), "p")
+    assert result.returncode == 2
+    expected = (f"there is no command {word!r}", f"'{' '.join(['adacode', *group])} --help' lists the commands.")
+    assert message_and_hint(result) == expected
 
 
 WORDS = [
