@@ -199,7 +199,7 @@ class ConfiguredGroup(TyperGroup):
             and not ctx.resilient_parsing
             and self.get_command(ctx, args[0]) is None
         ):
-            raise no_command(args[0], ctx)
+            raise no_command(args[0], ctx, args[1:])
         return super().resolve_command(ctx, args)
 
 

@@ -144,7 +144,8 @@ def option_hint(typed: str, following: str | None, known: Collection[str], takes
     if not meant or _known_name(meant) not in known:
         near = closest_option(plain, [name.removeprefix("--") for name in known if name.startswith("--")])
         meant = f"--{near}" if near else ""
-    return f"Did you mean {meant}?" if meant else None
+    by_itself = " A GPU is used by itself where there is one." if meant == "--device cuda" else ""
+    return f"Did you mean {meant}?{by_itself}" if meant else None
 
 
 def _known_name(option: str) -> str:

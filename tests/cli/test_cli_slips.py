@@ -31,8 +31,8 @@ OPTIONS = [
     ("sr p --scael 2", "--scael", "Did you mean --scale?"),
     ("sr p --scael=2", "--scael", "Did you mean --scale?"),
     ("sr p --long_edge 9", "--long_edge", "Did you mean --long-edge?"),
-    ("sr p --gpu", "--gpu", "Did you mean --device cuda?"),
-    ("sr p --cuda", "--cuda", "Did you mean --device cuda?"),
+    ("sr p --gpu", "--gpu", "Did you mean --device cuda? A GPU is used by itself where there is one."),
+    ("sr p --cuda", "--cuda", "Did you mean --device cuda? A GPU is used by itself where there is one."),
     ("sr p --gpu-id 1", "--gpu-id", "Did you mean --device cuda:1?"),
     ("sr p -g 0", "-g", "Did you mean --device cuda:0?"),
     ("sr -i p -o out", "-i", "Inputs are given without an option: p."),
@@ -125,6 +125,23 @@ def test_an_unknown_command_is_answered_with_the_one_that_is_meant(real_adacode,
     lists = f"'{' '.join(['adacode', *group])} --help' lists the commands."
     assert result.returncode == 2
     assert message_and_hint(result) == (f"there is no command {word!r}", f"Did you mean {meant}? {lists}")
+
+
+def test_help_of_one_command_is_named(real_adacode):
+    result = real_adacode("help", "sr")
+    expected = ("there is no command 'help'", "Did you mean adacode sr --help? 'adacode --help' lists the commands.")
+    assert (result.returncode, message_and_hint(result)) == (2, expected)
+    result = real_adacode("man", "sr")
+    expected = ("too much is given: sr", "The page is about all commands. One of them: adacode sr --help.")
+    assert (result.returncode, message_and_hint(result)) == (2, expected)
+
+
+def test_weights_that_are_no_regular_file_are_refused(real_adacode, photo, tmp_path):
+    photo("p/a.png")
+    os.mkfifo(tmp_path / "w.safetensors")
+    result = real_adacode("sr", "p", "--weights", "w.safetensors")
+    expected = ("w.safetensors: is no regular file", "Write the weights into a file first, and name that file.")
+    assert (result.returncode, message_and_hint(result)) == (4, expected)
 
 
 def test_every_command_that_is_proposed_exists():
