@@ -50,7 +50,11 @@ def _check_inputs(inputs: Sequence[str], *, has_output: bool, are_watched: bool)
         message = "is an address, and inputs are not downloaded"
         hint = "Download it first, and give the path of the file."
     elif missing == [inputs[-1]] and not has_output and _may_be_output(inputs):
-        hint = f"Did you mean -o {shlex.quote(text)}? Otherwise check the spelling; nothing was restored."
+        near = _nearest_name(text)
+        output = f"-o {shlex.quote(text)}"
+        hint = f"Did you mean {output}? Otherwise check the spelling; nothing was restored."
+        if near is not None and near not in inputs:
+            hint = f"Did you mean {shlex.quote(near)}, or {output}? Nothing was restored."
     elif near := _nearest_name(text):
         hint = f"Did you mean {shlex.quote(near)}? Nothing was restored."
     elif are_watched:
@@ -103,5 +107,7 @@ def _nearest_name(text: str) -> str | None:
         names = os.listdir(folder or ".")  # noqa: PTH208 (only names are needed)
     except OSError:
         return None
-    near = closest(name, names) if 0 < len(names) <= _MAX_NAMES else None
+    near = next((each for each in names if each.lower() == name.lower()), None)
+    if near is None and 0 < len(names) <= _MAX_NAMES:
+        near = closest(name, names)
     return os.path.join(folder, near) if near else None  # noqa: PTH118 (as it was typed)

@@ -73,7 +73,7 @@ def test_an_unknown_option_is_answered_with_the_one_that_is_meant(real_adacode, 
 
 NO_OPTIONS = [
     *("--dont-overwrite", "--never-overwrite", "--without-overwrite", "--not-overwrite", "--do-not-overwrite"),
-    *("--override", "--no-denoise", "--provenance-no", "--strip", "--test", "--save", "--isolated"),
+    *("--override", "--no-denoise", "--provenance-no", "--strip", "--test", "--save"),
 ]
 
 
@@ -225,6 +225,8 @@ def test_a_missing_input_is_answered_with_what_is_meant(adacode, photo, tmp_path
         (("small", "gone", "-o", "out"), nothing),
         (("smal",), "Did you mean small? Nothing was restored."),
         (("small/c.png",), "Did you mean small/b.png? Nothing was restored."),
+        (("small/a.png", "small/b.pgn"), "Did you mean small/b.png, or -o small/b.pgn? Nothing was restored."),
+        (("SMALL",), "Did you mean small? Nothing was restored."),
     ):
         result = adacode("sr", *words)
         missing = next(word for word in words if not (tmp_path / word).exists())
