@@ -96,7 +96,7 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
     invocation_of(context, json=options.json, verbose=options.verbose)
     _check(options)
     unfinished = ended_by_interruption("the measurement was not finished; no figures are shown")
-    with unfinished, showing(f"loading {options.weights}") as show_line:
+    with unfinished, showing(f"loading {options.weights}", quiet=options.json) as show_line:
         typed = any(came_from(context, name) == "COMMANDLINE" for name in _ONLY_FULL)
         settings = _settings(options, full=options.full or typed)
 

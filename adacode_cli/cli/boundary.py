@@ -32,6 +32,7 @@ from adacode_cli.errors import (
     EXIT_INTERRUPTED,
     AdaCodeError,
     InputError,
+    JournalError,
     OutputError,
     UsageError,
     reason,
@@ -177,6 +178,23 @@ def say_last_words() -> None:
 
 
 @contextmanager
+def interruptions_named(limit_s: float | None = None) -> Iterator[None]:
+    """As `interruptible`, and what a library makes of the KeyboardInterrupt, such as a ValueError, becomes one again.
+
+    Results and journals that cannot be written are reported also after a signal.
+    """
+    with interruptible(limit_s) as was_interrupted:
+        try:
+            yield
+        except (OutputError, JournalError):
+            raise
+        except Exception as error:
+            if was_interrupted():
+                raise KeyboardInterrupt from error
+            raise
+
+
+@contextmanager
 def ended_by_interruption(
     what: str | Callable[[], str] = "the command was not finished; run it again",
 ) -> Iterator[None]:
@@ -185,13 +203,8 @@ def ended_by_interruption(
     what: what an interruption leaves, for a last line.
     """
     try:
-        with interruptible() as was_interrupted:
-            try:
-                yield
-            except Exception as error:
-                if was_interrupted():  # a library can make an error of its own out of the KeyboardInterrupt
-                    raise KeyboardInterrupt from error
-                raise
+        with interruptions_named():
+            yield
     except KeyboardInterrupt as error:
         say_at_a_signal(f"interrupted: {what if isinstance(what, str) else what()}")
         say_last_words()

@@ -45,7 +45,7 @@ CONFIG_VARIABLE = "ADACODE_CONFIG"
 _CONFIG = "config"
 _HELP_ALL = "help_all"
 _ADDED = "Settings and help"
-_REPORTING = ("doctor",)
+_WITHOUT_FILE = (("doctor",), ("man",))
 _KEPT = "adacode_cli.cli.configuration"
 _ALL = f"{_KEPT}.all"
 Lines = Callable[[Any, str, Sequence[Any], int], Iterable[Text]]
@@ -199,7 +199,7 @@ class ConfiguredGroup(TyperGroup):
             and not ctx.resilient_parsing
             and self.get_command(ctx, args[0]) is None
         ):
-            raise no_command(args[0], ctx)
+            raise no_command(args[0], ctx, args[1:])
         return super().resolve_command(ctx, args)
 
 
@@ -348,13 +348,13 @@ def words_of(context: typer.Context) -> Words:
 def load(context: typer.Context, named: str | None) -> Loaded:
     """The file that `named` names, or that is found, and what it sets.
 
-    Raises UsageError, but not for `adacode doctor`, which reports it.
+    Raises UsageError, but not for `adacode doctor`, which reports it, and `adacode man`, which needs no file.
     """
     try:
         file = read_config(named)
         return Loaded(file, Reader(file, context.find_root().command, context).settings() if file else {})
     except UsageError as error:
-        if words_of(context) != _REPORTING:
+        if words_of(context) not in _WITHOUT_FILE:
             raise
         return Loaded(None, {}, error)
 

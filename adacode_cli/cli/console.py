@@ -140,7 +140,7 @@ class HumanConsole:
         self._console = stderr_console()
         self._quiet = quiet
         self._verbose = verbose
-        self._live = LiveLine(self._console) if self._console.is_terminal and live and not quiet else None
+        self._live = LiveLine(self._console) if self._console.can_change_lines and live and not quiet else None
         self._total = 0
         self._counted = 0
         self._roots: tuple[Path, ...] = ()

@@ -35,7 +35,7 @@ def doctor(
     """
     invocation_of(context, json=json)
     loaded = loaded_of(context)
-    with showing("looking at this machine") as show_line:
+    with showing("looking at this machine", quiet=json) as show_line:
         facts: Facts = {
             "versions": machine.versions(),
             "formats": machine.image_formats(),

@@ -17,7 +17,7 @@ from adacode_cli.cli.executing import device_names
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request
 from adacode_cli.cli.slips import closest, is_address
-from adacode_cli.errors import InputError
+from adacode_cli.errors import InputError, WeightsError
 from adacode_cli.tasks import TASKS
 
 # With these, torch need not be imported to know that the device is there.
@@ -52,7 +52,11 @@ def _check_inputs(inputs: Sequence[str], *, has_output: bool, are_watched: bool)
         message = "is an address, and inputs are not downloaded"
         hint = "Download it first, and give the path of the file."
     elif missing == [inputs[-1]] and not has_output and _may_be_output(inputs):
-        hint = f"Did you mean -o {shlex.quote(text)}? Otherwise check the spelling; nothing was restored."
+        near = _nearest_name(text)
+        output = f"-o {shlex.quote(text)}"
+        hint = f"Did you mean {output}? Otherwise check the spelling; nothing was restored."
+        if near is not None and near not in inputs:
+            hint = f"Did you mean {shlex.quote(near)}, or {output}? Nothing was restored."
     elif near := _nearest_name(text):
         hint = f"Did you mean {shlex.quote(near)}? Nothing was restored."
     elif are_watched:
@@ -97,7 +101,10 @@ def check_network(options: RestoreOptions, request: Request) -> None:
     """Raises WeightsError, DeviceError or UsageError for weights, a device or a precision that are not there."""
     from adacode_cli.checkpoints import presence
 
-    task = TASKS[request.task]
+    task, path = TASKS[request.task], Path(options.weights)
+    if path.is_fifo() or path.is_char_device():  # reading it could wait for ever
+        hint = "Write the weights into a file first, and name that file."
+        raise WeightsError("is no regular file", path=options.weights, hint=hint)
     scales = request.sizing.possible_factors(task.scales) if task.enlarges else task.scales
     presence.require_present(options.weights, request.task, scales)
     if request.hole is not None and request.hole.detect is not None:
@@ -117,5 +124,7 @@ def _nearest_name(text: str) -> str | None:
         names = os.listdir(folder or ".")  # noqa: PTH208 (only names are needed)
     except OSError:
         return None
-    near = closest(name, names) if 0 < len(names) <= _MAX_NAMES else None
+    near = next((each for each in names if each.lower() == name.lower()), None)
+    if near is None and 0 < len(names) <= _MAX_NAMES:
+        near = closest(name, names)
     return os.path.join(folder, near) if near else None  # noqa: PTH118 (as it was typed)

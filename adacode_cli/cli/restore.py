@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from adacode_cli.cli.boundary import SOURCES, came_from, invocation_of, say_last_words
+from adacode_cli.cli.boundary import SOURCES, came_from, interruptions_named, invocation_of, say_last_words
 from adacode_cli.cli.configuration import set_elsewhere
 from adacode_cli.cli.console import Console, console_for
 from adacode_cli.cli.dry_run import dry_run
@@ -26,7 +26,7 @@ from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.readiness import check_ready
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, foresight_of, naming_of, note_empty_part, plan_of, trees_of
-from adacode_cli.cli.signals import interruptible, say_at_a_signal
+from adacode_cli.cli.signals import say_at_a_signal
 from adacode_cli.cli.size_options import SizeOptions, Strength
 from adacode_cli.cli.watch import check_watch, watch_folders
 from adacode_cli.cli.works import read_works
@@ -158,12 +158,12 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
     if options.watch:
         check_watch(inputs or [], options, request)
     say_at_a_signal("" if options.json or options.quiet else "interrupted: nothing was restored")
-    with interruptible(limit_s=_STOPS_WITHIN_S):
-        try:
+    try:
+        with interruptions_named(_STOPS_WITHIN_S):
             invocation.exit_code = _restored(_texts(inputs, options), options, request, set_elsewhere(context))
-        except KeyboardInterrupt:
-            say_last_words()
-            invocation.exit_code = EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        say_last_words()
+        invocation.exit_code = EXIT_INTERRUPTED
 
 
 def _with_names_of(

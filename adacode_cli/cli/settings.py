@@ -17,6 +17,7 @@ import typer
 from adacode_cli.cli.alternatives import overruled
 from adacode_cli.cli.boundary import ClickException, in_our_words
 from adacode_cli.cli.config_file import NONE, ConfigFile, Keys
+from adacode_cli.cli.slips import without_opposites
 from adacode_cli.cli.usage_text import expectation
 from adacode_cli.errors import UsageError
 
@@ -214,7 +215,7 @@ def _plain(key: str) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A question after the nearest known word, as the end of a sentence; "" if none is near."""
-    near = get_close_matches(word, list(known), n=1)
+    near = get_close_matches(word, list(without_opposites(word, known)), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -26,6 +26,7 @@ SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP")
 _SHOW_CURSOR, _CLEAR_LINE = b"\x1b[?25h", b"\r\x1b[J"
 _SILENT = ("--json", "--quiet", "-q")  # what is to show nothing on standard error, or only failures
 _LOOK_AGAIN_S = 0.02
+_USUAL_COLUMNS = 80  # a terminal may say that it has none
 
 
 @dataclass
@@ -123,7 +124,10 @@ class _Watch:
     def _listen(self) -> None:
         if self._hears(None):
             self._heard = True
-            self._hears(self._limit_s)
+            until = time.monotonic() + self._limit_s
+            if not self._hears(self._limit_s):
+                # The block may have ended before this thread heard the signal: the process has its time nevertheless.
+                time.sleep(max(0.0, until - time.monotonic()))
             _end()
         os.close(self._read)
 
@@ -177,18 +181,23 @@ def _second(_number: int, _frame: FrameType | None) -> None:
 
 def _end() -> None:
     with suppress(OSError):  # the terminal may have been closed
-        if os.isatty(2):
+        if os.isatty(2) and not _is_dumb():
             os.write(2, _SHOW_CURSOR)  # a line that shows progress hides it
         if _last_words.text:
             _write_line(_last_words.text)
     os._exit(EXIT_INTERRUPTED)
 
 
+def _is_dumb() -> bool:
+    """Whether the terminal shows escape sequences as they are."""
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+
+
 def _write_line(text: str) -> None:
     """Writes a line, on a terminal in whole words and in the place of a line that shows progress. Raises OSError."""
     begin = b""
     if os.isatty(2):
-        begin, columns = _CLEAR_LINE, os.get_terminal_size(2).columns
+        begin, columns = b"" if _is_dumb() else _CLEAR_LINE, os.get_terminal_size(2).columns or _USUAL_COLUMNS
         text = textwrap.fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     os.write(2, begin + f"{text}\n".encode())
 

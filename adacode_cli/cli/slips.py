@@ -72,15 +72,44 @@ _VALUES: Mapping[str, Mapping[str, str]] = {
     "device": {**dict.fromkeys(("gpu", "nvidia", "gpu0", "cuda0"), "cuda"), "metal": "mps", "apple": "mps"},
     "precision": {"half": "fp16", "float16": "fp16", "float32": "fp32", "full": "fp32", "bfloat16": "bf16"},
 }
-# Of two words, from 0 to 1: high enough that --force is not taken for --verbose.
-_LIKENESS = 0.7
+# Of two words, from 0 to 1: high enough that --strip is not taken for --strict.
+_LIKENESS = 0.75
+_NEAR_MISSPELLING = 0.85
+_NEGATIONS = ("no-", "not-", "dont-", "don't-", "do-not-", "never-", "without-")
+_REPLACING = ("overwrite",)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://.+")
 
 
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` may be a misspelling of, or None."""
-    near = get_close_matches(word, list(known), n=1, cutoff=_LIKENESS)
+def closest(word: str, known: Iterable[str], likeness: float = _LIKENESS) -> str | None:
+    """The known word that `word` may be a misspelling of, or None. likeness: how like it must be, from 0 to 1."""
+    near = get_close_matches(word, list(known), n=1, cutoff=likeness)
     return near[0] if near else None
+
+
+def closest_option(word: str, known: Iterable[str]) -> str | None:
+    """The known option that `word` may be a misspelling of, or None. All of them are without hyphens before them.
+
+    Never one that means the opposite, and one that replaces files only if next to nothing differs.
+    """
+    ends = {_ends_of(each): each for each in without_opposites(word, known)}
+    near = closest(_ends_of(word), ends)
+    if near in _REPLACING:
+        near = closest(_ends_of(word), [near], likeness=_NEAR_MISSPELLING)
+    return ends[near] if near else None
+
+
+def without_opposites(word: str, known: Iterable[str]) -> list[str]:
+    """Those of the known options that are negated as `word` is."""
+    return [each for each in known if _is_negated(each) == _is_negated(word)]
+
+
+def _is_negated(word: str) -> bool:
+    return word.startswith(_NEGATIONS)
+
+
+def _ends_of(word: str) -> str:
+    """An option without the word that negates it."""
+    return next((word.removeprefix(each) for each in _NEGATIONS if word.startswith(each)), word)
 
 
 def command_for(word: str, group: str, known: Mapping[str, Collection[str]]) -> str | None:
@@ -92,7 +121,9 @@ def command_for(word: str, group: str, known: Mapping[str, Collection[str]]) -> 
     inner = {name: f"{outer} {name}" for outer, names in known.items() for name in names}
     own = {name: name for name in known}
     every = {**inner, **COMMANDS.get(group, {}), **own}
-    near = closest(plain, own) or closest(plain, every)
+    near = closest(plain, own) or closest(plain, every, likeness=_NEAR_MISSPELLING)
+    if near and plain.endswith(near):  # what comes before the word changes what it means, as in uninstall
+        near = None
     return every.get(plain) or (every[near] if near else None)
 
 
@@ -111,8 +142,10 @@ def option_hint(typed: str, following: str | None, known: Collection[str], takes
     if plain in _GPU_NUMBER:
         meant = f"--device cuda:{value}" if value and value.isdigit() else "--device cuda"
     if not meant or _known_name(meant) not in known:
-        meant = f"--{plain}" if f"--{plain}" in known else closest(f"--{plain}", known) or ""
-    return f"Did you mean {meant}?" if meant else None
+        near = closest_option(plain, [name.removeprefix("--") for name in known if name.startswith("--")])
+        meant = f"--{near}" if near else ""
+    by_itself = " A GPU is used by itself where there is one." if meant == "--device cuda" else ""
+    return f"Did you mean {meant}?{by_itself}" if meant else None
 
 
 def _known_name(option: str) -> str:

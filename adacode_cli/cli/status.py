@@ -1,6 +1,7 @@
 """A line on a terminal that says what a command is doing, so that nothing is silent for long.
 
-It is on standard error, has a spinner, and disappears when the step ends. Elsewhere, as in a pipe, nothing is shown.
+It is on standard error, has a spinner, and disappears when the step ends. Elsewhere, as in a pipe or with TERM=dumb,
+nothing is shown.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def showing(what: str, *, quiet: bool = False) -> Iterator[Show]:
     quiet: nothing is shown.
     """
     console = stderr_console()
-    if quiet or not console.is_terminal:
+    if quiet or not console.can_change_lines:
         yield lambda _text: None
         return
     with console.status(_line(what, console.width)) as status:

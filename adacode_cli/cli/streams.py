@@ -49,6 +49,11 @@ class LineConsole(Console):
     def __init__(self) -> None:
         super().__init__(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
+    @property
+    def can_change_lines(self) -> bool:
+        """Whether lines that were written can be replaced: on a terminal that is not a dumb one (TERM=dumb)."""
+        return self.is_terminal and not self.is_dumb_terminal
+
     def print(self, *objects: Any, **settings: Any) -> None:  # noqa: ANN401 (as rich's)
         """As rich's; each text among the objects is laid out in lines."""
         if self.is_terminal:

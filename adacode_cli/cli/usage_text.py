@@ -43,6 +43,8 @@ def as_usage_error(error: Any, context: typer.Context, typed: Sequence[str]) -> 
         return _bad_value(str(error.message), option, context, typed)
     message = str(error.format_message())
     if found := _EXTRA.fullmatch(message):
+        if context.info_name == "man":
+            help_hint = f"The page is about all commands. One of them: adacode {shlex.quote(found[1])} --help."
         return UsageError(f"too much is given: {found[1]}", hint=help_hint)
     message = in_our_words(message)
     return UsageError(message[:1].lower() + message[1:], hint=help_hint)
@@ -64,13 +66,18 @@ def no_option(name: str, context: typer.Context, typed: Sequence[str]) -> UsageE
     return UsageError(f"there is no option {whole}", hint=f"{suggestion} {hint}" if suggestion else hint)
 
 
-def no_command(word: str, context: typer.Context) -> UsageError:
-    """The error for a command that the group of `context` does not have, with the one that may be meant."""
+def no_command(word: str, context: typer.Context, following: Sequence[str] = ()) -> UsageError:
+    """The error for a command that the group of `context` does not have, with the one that may be meant.
+
+    following: the words after it.
+    """
     commands: Mapping[str, Command] = getattr(context.command, "commands", {})
     known = {name: list(getattr(command, "commands", ())) for name, command in commands.items()}
     group = " ".join(context.command_path.split()[1:])
     hint = f"'{context.command_path} --help' lists the commands."
-    if meant := command_for(word, group, known):
+    if word == "help" and following and following[0] in commands:
+        hint = f"Did you mean {context.command_path} {following[0]} --help? {hint}"
+    elif meant := command_for(word, group, known):
         hint = f"Did you mean {context.command_path} {meant}? {hint}"
     elif not group and os.path.exists(word):  # noqa: PTH110 (Path.exists raises for a name that is too long)
         whole = f"{context.command_path} sr {shlex.quote(word)}"

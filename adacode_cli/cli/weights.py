@@ -165,7 +165,7 @@ def _download_bar(name: str) -> Iterator[OnProgress]:
     speed, bar_width = ((TransferSpeedColumn(),), _BAR) if is_wide else ((), _NARROW_BAR)
     room = console.width - bar_width - (_BESIDE_NAME_AND_BAR if is_wide else _BESIDE_IN_NARROW)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width), DownloadColumn())
-    off = not console.is_terminal
+    off = not console.can_change_lines
     with Progress(*columns, *speed, TimeRemainingColumn(), console=console, disable=off) as progress:
         shown = printable(name)
         task = progress.add_task(shown if len(shown) <= room else f"{shown[: room - 1]}…", total=None)

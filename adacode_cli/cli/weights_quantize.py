@@ -137,7 +137,7 @@ def _calibrated(source: WeightsSource, photographs: Sequence[Path], *, keep_rang
 def _progress() -> Iterator[Callable[[str], None]]:
     """Shows what is done: on a terminal in a line that changes, elsewhere in a line now and then."""
     last = -math.inf
-    if stderr_console().is_terminal:
+    if stderr_console().can_change_lines:
         with showing("reading") as show_line:
             yield show_line
         return

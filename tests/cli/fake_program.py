@@ -2,16 +2,17 @@
 
 Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `far` would
 have to be downloaded, `slow` takes its time, `tiles` does so and tells of ten tiles, `warns` warns as a library does,
-`unknown` and `other-task` cannot be loaded, `counted` notes each image in the file that COUNTED names; at images 33
-pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug`
-and `hungry` (for memory) fail, `black` makes black images, `overflows` does except in fp32, `large` finds no memory for
-any image, `dies` kills its process, `dies-once` only if the file that DIED names is not there yet, as do `changes`,
-which has another digest from then on, and `no-return`, which cannot be loaded from then on (both then block until they
-are interrupted); `signalled` once gets the signal SIGNAL; `vanish` removes what VANISH names, and `pause` waits until
-the file PAUSE is there. WINDOW_PIXELS replaces the limit of that name in this process. `slow-start` takes its time to
-be loaded, and `broken` cannot be, by a bug. The journal takes SLOW_JOURNAL seconds for each line. In the processes of a
-run, a directory takes SLOW_SYNC seconds to be on the disk, and a file SLOW_WRITE seconds; one of them is killed while
-it writes an output if the file that DIES_WRITING names is not there yet.
+`unknown` and `other-task` cannot be loaded, `swallows` makes a ValueError of an interruption while it is loaded,
+`counted` notes each image in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is
+interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail,
+`black` makes black images, `overflows` does except in fp32, `large` finds no memory for any image, `dies` kills its
+process, `dies-once` only if the file that DIED names is not there yet, as do `changes`, which has another digest from
+then on, and `no-return`, which cannot be loaded from then on (both then block until they are interrupted); `signalled`
+once gets the signal SIGNAL; `vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there.
+WINDOW_PIXELS replaces the limit of that name in this process. `slow-start` takes its time to be loaded, and `broken`
+cannot be, by a bug. The journal takes SLOW_JOURNAL seconds for each line. In the processes of a run, a directory takes
+SLOW_SYNC seconds to be on the disk, and a file SLOW_WRITE seconds; one of them is killed while it writes an output if
+the file that DIES_WRITING names is not there yet.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import signal
 import sys
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -67,6 +69,8 @@ class Restorer:
             time.sleep(5)
         if self.name == "no-return" and has_died():
             os._exit(3)
+        if self.name == "swallows":
+            swallow_an_interruption()
         # `other` has other weights than the rest, which differ in behaviour only.
         return "b" * 64 if self.name == "other" or (self.name == "changes" and has_died()) else "a" * 64
 
@@ -148,6 +152,14 @@ def wait_for_ever() -> None:
             time.sleep(600)
         except KeyboardInterrupt:
             continue
+
+
+def swallow_an_interruption() -> None:
+    """As the library that reads weights does: its own error comes in the place of the KeyboardInterrupt."""
+    with suppress(KeyboardInterrupt):
+        os.write(2, b"waiting\n")
+        time.sleep(600)
+    raise ValueError("could not determine the shape of an object")
 
 
 def stuck_in_a_library() -> None:

@@ -183,6 +183,7 @@ def test_only_the_working_directory_and_folders_above_are_searched(adacode, conf
 
 WRONG = [
     ("scael = 2", 1, "there is no option 'scael'; did you mean 'scale'?"),
+    ("dont-overwrite = true", 1, "there is no option 'dont-overwrite'"),
     ("[sr]\n\nscael = 2", 3, "adacode sr has no option 'scael'; did you mean 'scale'?"),
     ("[inpain]\ngrow = 1", 1, "there is no command 'inpain' for the table [inpain]; did you mean 'inpaint'?"),
     ("[train]\nseed = 3", 2, "'seed' stands in [train], which is no command"),

@@ -115,3 +115,18 @@ def test_a_signal_while_the_pipe_is_awaited(adacode):
         assert process.wait(60) == 130
         assert process.stdout.read() == b""
         assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("words", [("sr", "p"), ("inpaint", "p", "--mask", "m.png"), ("reconstruct", "p"), ("sr", "-")])
+def test_an_interruption_that_a_library_makes_an_error_of_is_no_bug(adacode, photo, words):
+    """Weights are loaded by a library that does so."""
+    photo("m.png")
+    photo("p/a.png")
+    process = adacode.start(*words, "--weights", "swallows", stdin=subprocess.PIPE, preexec_fn=default_signals)
+    process.stdin.write((adacode.directory / "p" / "a.png").read_bytes())
+    process.stdin.close()
+    assert process.stderr.readline() == b"waiting\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.read() == b"interrupted: nothing was restored\n"
+    assert process.stdout.read() == b""
+    assert process.wait(60) == 130

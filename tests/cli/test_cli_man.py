@@ -42,6 +42,13 @@ def as_read(text: str) -> str:
     return " ".join(re.sub(".\b|\x1b\\[[0-9;]*m", "", text).split())
 
 
+def test_the_page_does_not_depend_on_a_file_of_settings(real_adacode, page, tmp_path):
+    (tmp_path / "adacode.toml").write_text("scale = = 2\n")
+    result = real_adacode("man", ADACODE_CONFIG="")
+    assert (result.returncode, result.stderr, result.stdout.decode("ascii")) == (0, b"", page)
+    assert real_adacode("config", "show", ADACODE_CONFIG="").returncode == 2
+
+
 def test_the_page_has_the_sections_of_a_manual_page_in_their_order(page):
     assert re.findall(r"^\.SH (.+)$", page, re.MULTILINE) == SECTIONS
     assert page.startswith(f'.TH ADACODE 1 "" "adacode {__version__}" "User Commands"\n')

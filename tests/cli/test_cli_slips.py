@@ -31,8 +31,8 @@ OPTIONS = [
     ("sr p --scael 2", "--scael", "Did you mean --scale?"),
     ("sr p --scael=2", "--scael", "Did you mean --scale?"),
     ("sr p --long_edge 9", "--long_edge", "Did you mean --long-edge?"),
-    ("sr p --gpu", "--gpu", "Did you mean --device cuda?"),
-    ("sr p --cuda", "--cuda", "Did you mean --device cuda?"),
+    ("sr p --gpu", "--gpu", "Did you mean --device cuda? A GPU is used by itself where there is one."),
+    ("sr p --cuda", "--cuda", "Did you mean --device cuda? A GPU is used by itself where there is one."),
     ("sr p --gpu-id 1", "--gpu-id", "Did you mean --device cuda:1?"),
     ("sr p -g 0", "-g", "Did you mean --device cuda:0?"),
     ("sr -i p -o out", "-i", "Inputs are given without an option: p."),
@@ -57,6 +57,8 @@ OPTIONS = [
     ("--verson", "--verson", "Did you mean --version?"),
     ("weights pull x --forse", "--forse", None),
     ("doctor --jsn", "--jsn", "Did you mean --json?"),
+    ("sr p --overwirte", "--overwirte", "Did you mean --overwrite?"),
+    ("sr p --no-provenence", "--no-provenence", "Did you mean --no-provenance?"),
 ]
 
 
@@ -67,6 +69,29 @@ def test_an_unknown_option_is_answered_with_the_one_that_is_meant(real_adacode, 
     ends = f"'{f'adacode {command}'.rstrip()} --help' lists what can be given."
     assert result.returncode == 2
     assert message_and_hint(result) == (f"there is no option {option}", f"{meant} {ends}" if meant else ends)
+
+
+NO_OPTIONS = [
+    *("--dont-overwrite", "--never-overwrite", "--without-overwrite", "--not-overwrite", "--do-not-overwrite"),
+    *("--override", "--no-denoise", "--provenance-no", "--strip", "--test", "--save"),
+]
+
+
+@pytest.mark.parametrize("option", NO_OPTIONS)
+def test_nothing_is_proposed_that_means_something_else(real_adacode, option):
+    result = real_adacode("sr", "p", option)
+    assert result.returncode == 2
+    expected = (f"there is no option {option}", "'adacode sr --help' lists what can be given.")
+    assert message_and_hint(result) == expected
+
+
+@pytest.mark.parametrize("words", ["clear", "restart", "weights uninstall"])
+def test_no_command_is_proposed_that_does_something_else(real_adacode, words):
+    *group, word = words.split()
+    result = real_adacode(*words.split(), "p")
+    assert result.returncode == 2
+    expected = (f"there is no command {word!r}", f"'{' '.join(['adacode', *group])} --help' lists the commands.")
+    assert message_and_hint(result) == expected
 
 
 WORDS = [
@@ -100,6 +125,23 @@ def test_an_unknown_command_is_answered_with_the_one_that_is_meant(real_adacode,
     lists = f"'{' '.join(['adacode', *group])} --help' lists the commands."
     assert result.returncode == 2
     assert message_and_hint(result) == (f"there is no command {word!r}", f"Did you mean {meant}? {lists}")
+
+
+def test_help_of_one_command_is_named(real_adacode):
+    result = real_adacode("help", "sr")
+    expected = ("there is no command 'help'", "Did you mean adacode sr --help? 'adacode --help' lists the commands.")
+    assert (result.returncode, message_and_hint(result)) == (2, expected)
+    result = real_adacode("man", "sr")
+    expected = ("too much is given: sr", "The page is about all commands. One of them: adacode sr --help.")
+    assert (result.returncode, message_and_hint(result)) == (2, expected)
+
+
+def test_weights_that_are_no_regular_file_are_refused(real_adacode, photo, tmp_path):
+    photo("p/a.png")
+    os.mkfifo(tmp_path / "w.safetensors")
+    result = real_adacode("sr", "p", "--weights", "w.safetensors")
+    expected = ("w.safetensors: is no regular file", "Write the weights into a file first, and name that file.")
+    assert (result.returncode, message_and_hint(result)) == (4, expected)
 
 
 def test_every_command_that_is_proposed_exists():
@@ -183,6 +225,8 @@ def test_a_missing_input_is_answered_with_what_is_meant(adacode, photo, tmp_path
         (("small", "gone", "-o", "out"), nothing),
         (("smal",), "Did you mean small? Nothing was restored."),
         (("small/c.png",), "Did you mean small/b.png? Nothing was restored."),
+        (("small/a.png", "small/b.pgn"), "Did you mean small/b.png, or -o small/b.pgn? Nothing was restored."),
+        (("SMALL",), "Did you mean small? Nothing was restored."),
     ):
         result = adacode("sr", *words)
         missing = next(word for word in words if not (tmp_path / word).exists())
