@@ -7,10 +7,11 @@ asked for is met exactly, and the other one differs from the exact ratio by at m
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations_with_replacement
+from itertools import accumulate, combinations_with_replacement
 from typing import Literal
 
 from adacode_cli.errors import InputError
@@ -115,6 +116,15 @@ class Sizing:
         chains = [chain for length in lengths for chain in combinations_with_replacement(sorted(factors), length)]
         return min((chain for chain in chains if reaches(math.prod(chain))), key=math.prod)
 
+    def run_pixels(self, height: int, width: int, factors: Sequence[int]) -> list[int]:
+        """The pixels that each of the `runs` gets; empty if the image is copied, left out or made smaller.
+
+        Raises InputError as `asked` does.
+        """
+        if self.fate(height, width) is not Fate.RESTORED:
+            return []
+        return [height * width * growth**2 for growth in growths(self.runs(height, width, factors))]
+
     def possible_factors(self, factors: Sequence[int]) -> tuple[int, ...]:
         """Of the factors for which there are networks, those that an image of some size may need."""
         used = self.runs(1, 1, factors) if self.kind == "scale" else factors
@@ -150,3 +160,8 @@ def _in_ratio(side: int, wanted: int, edge: int) -> int:
 def _plain(amount: float) -> str:
     """A number without an exponent and without zeros at its end."""
     return f"{amount:f}".rstrip("0").rstrip(".")
+
+
+def growths(factors: Sequence[int]) -> tuple[int, ...]:
+    """How much larger than the image the input of each run is, per side: 1 for the first of runs by these factors."""
+    return tuple(accumulate(factors[:-1], operator.mul, initial=1))

@@ -6,7 +6,6 @@ are kept as they are, or made smaller.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -23,7 +22,7 @@ from adacode_cli.errors import DeviceError
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded, Samples
 from adacode_cli.imaging.samples import quantise, top_of
-from adacode_cli.sizes import Fate, Size, Sizing
+from adacode_cli.sizes import Fate, Size, Sizing, growths
 
 OneRun = Callable[[float, Size | None], Restore]
 """(by how much the network enlarges; the size of the result, if it is another one) → what makes one run."""
@@ -85,7 +84,7 @@ class Enlarging:
         self._require_room_for_all(image, factors)
         after, count = image, len(factors)
         notes = dict.fromkeys(image.notes)
-        pixels = [before**2 for before in accumulate(factors[:-1], operator.mul, initial=1)]
+        pixels = [growth**2 for growth in growths(factors)]
         shares = [done / sum(pixels) for done in accumulate(pixels, initial=0)]
         for number, factor in enumerate(factors, 1):
             size = self.sizing.asked(*image.size) if number == count else None
@@ -101,9 +100,9 @@ class Enlarging:
     def _require_room_for_all(self, image: Decoded, factors: tuple[int, ...]) -> None:
         """Raises DeviceError before the first run if a later one clearly does not fit, because its input is larger."""
         deep, (height, width) = image.pixels.dtype != np.uint8, image.size
-        for number, before in enumerate(accumulate(factors[:-1], operator.mul), 2):
+        for number, growth in enumerate(growths(factors)[1:], 2):
             try:
-                self.require_room(height * before, width * before, deep=deep, scale=factors[number - 1])
+                self.require_room(height * growth, width * growth, deep=deep, scale=factors[number - 1])
             except DeviceError as error:
                 raise _in_run(error, number, len(factors)) from error
 

@@ -75,7 +75,11 @@ def other_task(name: str, own: str, wanted: str) -> WeightsError:
 
 
 def require_header(path: Path) -> None:
-    """Raises WeightsError for a .safetensors file without a header; other files are not looked at."""
+    """Raises WeightsError for what is no regular file, and for a .safetensors file without a header."""
+    if path.is_fifo() or path.is_char_device():  # reading it could wait for ever
+        raise WeightsError(
+            "is no regular file", path=path, hint="Write the weights into a file first, and name that file."
+        )
     if path.suffix.lower() != ".safetensors":
         return
     with translated(WeightsError, "cannot be read", path, hint="Check the path."), path.open("rb") as file:

@@ -93,10 +93,15 @@ def _report_other(error: Exception, invocation: Invocation) -> int:
 def _usage_error(error: Any) -> UsageError:  # noqa: ANN401 (a class that cannot be named, see above)
     message = in_our_words(str(error.format_message()))
     context, option = getattr(error, "ctx", None), getattr(error, "param", None)
-    hint = f"'{context.command_path if context else 'adacode'} --help' lists what can be given."
+    hint = help_hint(context.command_path if context else "adacode")
     if context and option and came_from(context, option.name) == "ENVIRONMENT":
         hint = f"The value is that of the variable {variable_of(context, option)}. {hint}"
     return UsageError(message[:1].lower() + message[1:], hint=hint)
+
+
+def help_hint(command: str) -> str:
+    """What to do where nothing better is known about a mistake on the command line. command: with its full name."""
+    return f"'{command} --help' lists what can be given."
 
 
 def in_our_words(message: str) -> str:

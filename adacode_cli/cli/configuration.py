@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -267,51 +267,36 @@ def without_variables(options: list[Option], only: tuple[str, ...] | None = None
     return options
 
 
+_added_option = partial(typer.Option, rich_help_panel=_ADDED, show_envvar=False, expose_value=False)
+_Config = Annotated[
+    str | None,
+    _added_option(
+        "--config",
+        metavar="FILE",
+        envvar=CONFIG_VARIABLE,
+        help=f"Read options from FILE; {NONE}: from no file. Default: {NAME} here or in a folder above.",
+        show_default=False,
+    ),
+]
+_Preset = Annotated[
+    str | None,
+    _added_option(
+        "--preset",
+        metavar="NAME",
+        help=f"Options for a purpose: {', '.join(PRESETS)} (docs/configuration.md).",
+        show_default=False,
+    ),
+]
+_HelpAll = Annotated[bool, _added_option("--help-all", is_eager=True, callback=_show_all, help="Show all options.")]
+
+
 @cache
 def _options() -> list[Option]:
     """--config, --preset and --help-all, as Typer makes them. They are for many commands, so no function gets them."""
     app = typer.Typer(add_completion=False)
 
     @app.command()
-    def declared(
-        config: Annotated[
-            str | None,
-            typer.Option(
-                "--config",
-                metavar="FILE",
-                rich_help_panel=_ADDED,
-                envvar=CONFIG_VARIABLE,
-                show_envvar=False,
-                expose_value=False,
-                help=f"Read options from FILE; {NONE}: from no file. Default: {NAME} here or in a folder above.",
-                show_default=False,
-            ),
-        ] = None,
-        preset: Annotated[
-            str | None,
-            typer.Option(
-                "--preset",
-                metavar="NAME",
-                rich_help_panel=_ADDED,
-                show_envvar=False,
-                expose_value=False,
-                help=f"Options for a purpose: {', '.join(PRESETS)} (docs/configuration.md).",
-                show_default=False,
-            ),
-        ] = None,
-        help_all: Annotated[
-            bool,
-            typer.Option(
-                "--help-all",
-                rich_help_panel=_ADDED,
-                is_eager=True,
-                callback=_show_all,
-                show_envvar=False,
-                expose_value=False,
-                help="Show all options.",
-            ),
-        ] = False,
-    ) -> None:
+    def declared(config: _Config = None, preset: _Preset = None, help_all: _HelpAll = False) -> None:
         """Only its parameters are used."""
 
     added = [option for option in typer.main.get_command(app).params if option.name in (_CONFIG, PRESET, _HELP_ALL)]

@@ -229,6 +229,7 @@ class HumanConsole:
 
     @contextmanager
     def expecting(self, num_files: int, read: Callable[[Works], Iterator[None]]) -> Iterator[None]:
+        """As `Console.expecting`; the sizes are read while the run goes on."""
         if self._live is None:
             yield
             return

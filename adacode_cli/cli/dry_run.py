@@ -5,12 +5,10 @@ The weights and the device are checked as a run checks them, but nothing is down
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +29,7 @@ from adacode_cli.cli.restore_plan import (
 from adacode_cli.cli.speed import Speed, speed_of
 from adacode_cli.errors import AdaCodeError, DeviceError, InputError, OutputError
 from adacode_cli.limits import DEFAULT_QUALITY
-from adacode_cli.sizes import Fate, Sizing
+from adacode_cli.sizes import Sizing
 from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -60,8 +58,8 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
         check_weights(description)
     checked_s = time.perf_counter() - began
     foresight = foresight_of(options, request)
-    quality, runs_of = options.quality or DEFAULT_QUALITY, partial(run_pixels, foresight.sizing)
-    needs = Needs(quality, foresight.size, runs_of, foresight.upright)
+    runs_of = partial(foresight.sizing.run_pixels, factors=TASKS["sr"].scales)
+    needs = Needs(options.quality or DEFAULT_QUALITY, foresight.size, runs_of, foresight.upright)
     exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs)
     with console.waiting(f"loading {options.weights}, and measuring how fast this machine is"):
         # Processes of a CPU share its cores, so together they are about as fast as the one that is measured.
@@ -82,17 +80,6 @@ def check_weights(description: Description) -> None:
     description.network.restorer()
     if description.detection is not None:
         description.detection.finder(description.network.device)
-
-
-def run_pixels(sizing: Sizing, height: int, width: int) -> list[int]:
-    """The pixels that each run of the network gets for an image of this size, with networks of ×2 and ×4.
-
-    Empty if the image is copied or made smaller. Raises InputError for an image that is too small for its size.
-    """
-    if sizing.fate(height, width) is not Fate.RESTORED:
-        return []
-    factors = sizing.runs(height, width, TASKS["sr"].scales)
-    return [height * width * before**2 for before in accumulate(factors[:-1], operator.mul, initial=1)]
 
 
 def _one_run(sizing: Sizing) -> Sizing:

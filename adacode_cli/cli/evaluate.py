@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +19,8 @@ from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, with_option_groups
 from adacode_cli.cli.restore_options import Denoise
-from adacode_cli.cli.run_text import counted, rough
-from adacode_cli.cli.status import showing
+from adacode_cli.cli.run_text import counted
+from adacode_cli.cli.status import TimedCount, showing
 from adacode_cli.cli.streams import printable, write_line
 from adacode_cli.errors import UsageError
 from adacode_cli.tasks import TASKS
@@ -113,9 +112,13 @@ def reconstruct(context: typer.Context, options: EvalOptions) -> None:
 def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int, denoise: float = 1.0) -> None:
 
     invocation_of(context, json=options.json, verbose=options.verbose)
-    progress = _Progress()
-    with ended_by_interruption(lambda: progress.interrupted):
-        found = _findings(options, task, scale, denoise, progress)
+    count = TimedCount()
+
+    def left_by_an_interruption() -> str:
+        return f"{max(0, count.number - 1)} of {count.total} images were measured; no figures are shown"
+
+    with ended_by_interruption(left_by_an_interruption):
+        found = _findings(options, task, scale, denoise, count)
     if options.json:
         write_line(json.dumps(json_object(found)))
         return
@@ -123,33 +126,7 @@ def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int
         write_line(line)
 
 
-@dataclass
-class _Progress:
-    """Which of the images is measured."""
-
-    number: int = 0
-    total: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def begin_next(self) -> None:
-        """The next image is measured now."""
-        self.began = time.monotonic() if not self.number else self.began
-        self.number += 1
-
-    @property
-    def text(self) -> str:
-        """Its number, and the time that is left if the others take as long as those before."""
-        done = self.number - 1
-        left = (time.monotonic() - self.began) / done * (self.total - done) if done > 0 else None
-        return f"{self.number}/{self.total}{f', {rough(left)} left' if left is not None else ''}"
-
-    @property
-    def interrupted(self) -> str:
-        """What an interruption leaves."""
-        return f"{max(0, self.number - 1)} of {self.total} images were measured; no figures are shown"
-
-
-def _findings(options: EvalOptions, task: str, scale: int, denoise: float, progress: _Progress) -> Evaluation:
+def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count: TimedCount) -> Evaluation:
     with showing("looking for images") as show_line:
         from adacode_cli.evaluation.testset import load_testset
 
@@ -168,11 +145,10 @@ def _findings(options: EvalOptions, task: str, scale: int, denoise: float, progr
         restorer = Restorer.from_pretrained(options.weights, device=options.device, precision=options.precision)
         perceptual = load_perceptual(options.perceptual, choose_device(options.device))
         restorer.prepare(task, scale, denoise)
-        worst, progress.total = Worst(task, scale), len(examples)
+        worst, count.total = Worst(task, scale), len(examples)
 
         def show(example: Example) -> None:
-            progress.begin_next()
-            show_line(f"{progress.text} {example.name}")
+            show_line(f"{count.next()} {example.name}")
 
         keep = (lambda *_: None) if options.worst is None else worst.add
         rows = evaluate(

@@ -17,7 +17,7 @@ from adacode_cli.cli.executing import device_names
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request
 from adacode_cli.cli.slips import closest, is_address
-from adacode_cli.errors import InputError, WeightsError
+from adacode_cli.errors import InputError
 from adacode_cli.tasks import TASKS
 
 # With these, torch need not be imported to know that the device is there.
@@ -101,10 +101,7 @@ def check_network(options: RestoreOptions, request: Request) -> None:
     """Raises WeightsError, DeviceError or UsageError for weights, a device or a precision that are not there."""
     from adacode_cli.checkpoints import presence
 
-    task, path = TASKS[request.task], Path(options.weights)
-    if path.is_fifo() or path.is_char_device():  # reading it could wait for ever
-        hint = "Write the weights into a file first, and name that file."
-        raise WeightsError("is no regular file", path=options.weights, hint=hint)
+    task = TASKS[request.task]
     scales = request.sizing.possible_factors(task.scales) if task.enlarges else task.scales
     presence.require_present(options.weights, request.task, scales)
     if request.hole is not None and request.hole.detect is not None:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import typer
 
 from adacode_cli.cli.alternatives import overruled
-from adacode_cli.cli.boundary import ClickException, in_our_words
+from adacode_cli.cli.boundary import ClickException, help_hint, in_our_words
 from adacode_cli.cli.config_file import NONE, ConfigFile, Keys
 from adacode_cli.cli.slips import without_opposites
 from adacode_cli.cli.usage_text import expectation
@@ -179,7 +179,7 @@ class Reader:
         settings[name] = Setting(_as_typed(value), self._file.place(keys))
 
     def _check(self, keys: Keys, words: Words, name: str, value: object) -> None:
-        hint = f"'adacode {' '.join(words)} --help' lists what can be given."
+        hint = help_hint(f"adacode {' '.join(words)}")
         if name == PRESET:
             if value not in PRESETS:
                 near = nearest(str(value), PRESETS)

@@ -6,11 +6,14 @@ nothing is shown.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.text import Text
 
+from adacode_cli.cli.run_text import rough
 from adacode_cli.cli.streams import printable, stderr_console
 
 _BESIDE_TEXT = 6  # columns: the spinner, and the echo of Ctrl-C
@@ -30,6 +33,23 @@ def showing(what: str, *, quiet: bool = False) -> Iterator[Show]:
         return
     with console.status(_line(what, console.width)) as status:
         yield lambda text: status.update(_line(text, console.width))
+
+
+@dataclass
+class TimedCount:
+    """Images that are treated one after the other: how many of `total` were begun, and when the first one was."""
+
+    total: int = 0
+    number: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def next(self) -> str:
+        """Begins the next one: "3/10, 2 min left" if the others take as long as those before."""
+        done, now = self.number, time.monotonic()
+        self.began = self.began if done else now
+        self.number += 1
+        left = f", {rough((now - self.began) / done * (self.total - done))} left" if done else ""
+        return f"{self.number}/{self.total}{left}"
 
 
 def _line(text: str, width: int) -> Text:

@@ -16,13 +16,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from adacode_cli import formats
-from adacode_cli.cli.boundary import came_from, in_our_words, variable_of
+from adacode_cli.cli.boundary import came_from, help_hint, in_our_words, variable_of
+from adacode_cli.cli.reference import Command, has_value, is_option
+from adacode_cli.cli.reference import Parameter as Option
 from adacode_cli.cli.slips import command_for, is_of_others, option_hint, value_for
 from adacode_cli.errors import UsageError
-
-# The classes of click that Typer includes have no public names.
-Command = Any
-Option = Any
 
 _EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)\.?", re.DOTALL)
 _LONG_WITH_ONE_HYPHEN = re.compile(r"-[A-Za-z][A-Za-z_-]+")
@@ -32,22 +30,22 @@ def as_usage_error(error: Any, context: typer.Context, typed: Sequence[str]) -> 
     """What an exception of the command-line library says about the command of `context` and its words `typed`."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     option = getattr(error, "param", None)
-    help_hint = f"'{context.command_path} --help' lists what can be given."
+    hint = help_hint(context.command_path)
     if "NoSuchOption" in kinds:
         return no_option(error.option_name, context, typed)
     if "BadOptionUsage" in kinds:
-        return UsageError(_bad_use(error.option_name, context), hint=help_hint)
+        return UsageError(_bad_use(error.option_name, context), hint=hint)
     if "MissingParameter" in kinds and option is not None:
-        return UsageError(f"{_name(option)} is missing", hint=help_hint)
+        return UsageError(f"{_name(option)} is missing", hint=hint)
     if "BadParameter" in kinds and option is not None:
         return _bad_value(str(error.message), option, context, typed)
     message = str(error.format_message())
     if found := _EXTRA.fullmatch(message):
         if context.info_name == "man":
-            help_hint = f"The page is about all commands. One of them: adacode {shlex.quote(found[1])} --help."
-        return UsageError(f"too much is given: {found[1]}", hint=help_hint)
+            hint = f"The page is about all commands. One of them: adacode {shlex.quote(found[1])} --help."
+        return UsageError(f"too much is given: {found[1]}", hint=hint)
     message = in_our_words(message)
-    return UsageError(message[:1].lower() + message[1:], hint=help_hint)
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
 
 
 def no_option(name: str, context: typer.Context, typed: Sequence[str]) -> UsageError:
@@ -57,7 +55,7 @@ def no_option(name: str, context: typer.Context, typed: Sequence[str]) -> UsageE
     following = value if equals else typed[at + 1] if at is not None and at + 1 < len(typed) else None
     takes_inputs = any(parameter.name == "inputs" for parameter in context.command.params)
     suggestion = option_hint(whole, following, option_names(context), takes_inputs=takes_inputs)
-    hint = f"'{context.command_path} --help' lists what can be given."
+    hint = help_hint(context.command_path)
     inner = getattr(context.command, "commands", {})
     if suggestion is None and (users := [child for child, one in inner.items() if whole in _names(one)]):
         suggestion = f"Give it after the command: {context.command_path} {users[0]} … {whole}."
@@ -136,10 +134,8 @@ def _users_of(name: str, context: typer.Context) -> str:
     return formats.in_words([f"adacode {word}" for word in users]) if users else ""
 
 
-def _takes_value(option: Option) -> bool:
-    return (
-        option.opts[0].startswith("-") and not getattr(option, "is_flag", False) and not getattr(option, "count", False)
-    )
+def _takes_value(parameter: Option) -> bool:
+    return is_option(parameter) and has_value(parameter)
 
 
 def _is_this(word: str, name: str) -> bool:
@@ -157,7 +153,7 @@ def _bad_use(name: str, context: typer.Context) -> str:
 def _bad_value(message: str, option: Option, context: typer.Context, typed: Sequence[str]) -> UsageError:
     """The error for a value that an option cannot have; the value and its place are named."""
     must = expectation(context.command, option) or in_our_words(message)
-    hint = f"'{context.command_path} --help' lists what can be given."
+    hint = help_hint(context.command_path)
     name, plain = _name(option), _name(option).lstrip("-")
     if came_from(context, option.name) == "ENVIRONMENT":
         variable = variable_of(context, option)

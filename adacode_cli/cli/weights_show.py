@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import time
 from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
@@ -15,8 +13,7 @@ from rich.text import Text
 from adacode_cli import formats
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import AsJson, DeviceName, HubRepo, Verbose, flag
-from adacode_cli.cli.run_text import rough
-from adacode_cli.cli.status import Show, showing
+from adacode_cli.cli.status import Show, TimedCount, showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
@@ -126,15 +123,8 @@ def _usage(network: AdaCode, folder: Path, device: torch.device, show_line: Show
 
     show_line(f"looking for photographs in {folder}")
     photographs = photographs_in(folder)
-    done, began = itertools.count(), time.monotonic()
-
-    def show_progress(path: Path) -> None:
-        number = next(done)
-        left = (time.monotonic() - began) / number * (len(photographs) - number) if number else None
-        left_text = f", {rough(left)} left" if left is not None else ""
-        show_line(f"{number + 1}/{len(photographs)}{left_text} {path.name}")
-
-    return measure_usage(network, photographs, device, show_progress)
+    count = TimedCount(len(photographs))
+    return measure_usage(network, photographs, device, lambda path: show_line(f"{count.next()} {path.name}"))
 
 
 def _draw(path: Path, sheet: NDArray[np.uint8], quality: int) -> None:

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from adacode_cli import formats
-from adacode_cli.cli.dry_run import run_pixels
 from adacode_cli.cli.time_left import Work, Works
 from adacode_cli.errors import AdaCodeError, InputError
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.batch.foresight import Foresight
@@ -32,7 +32,8 @@ def work_of(job: Job, foresight: Foresight) -> Work | None:
     format = formats.of_suffix(job.target.suffix)
     pages = header.pages if format is not None and format.pages else 1
     with suppress(InputError):  # A header may be wrong, so this is no error.
-        runs = run_pixels(foresight.sizing, *foresight.upright(header.height, header.width))
+        size = foresight.upright(header.height, header.width)
+        runs = foresight.sizing.run_pixels(*size, TASKS["sr"].scales)
         return Work(pages * len(runs), pages * sum(runs) / 1e6)
     return None
 

@@ -21,7 +21,6 @@ from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.plan import Job
 from adacode_cli.cli import speed
 from adacode_cli.cli.cost import size
-from adacode_cli.cli.dry_run import run_pixels
 from adacode_cli.cli.speed import FILE_NAME, Speed, _line
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.imaging.codec import Header
@@ -334,7 +333,7 @@ def test_sizes_in_words():
     ],
 )
 def test_the_network_gets_the_pixels_of_each_run(sizing, runs):
-    assert run_pixels(sizing, 20, 30) == runs
+    assert sizing.run_pixels(20, 30, (2, 4)) == runs
 
 
 def test_a_target_size_is_estimated_for_each_image(adacode, photo, tmp_path):
