@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from adacode_cli.cli import help_text
 from adacode_cli.cli.alternatives import overruled
-from adacode_cli.cli.boundary import SOURCES, ClickException, came_from, variable_of
+from adacode_cli.cli.boundary import SOURCES, ClickException, Invocation, came_from, variable_of
 from adacode_cli.cli.config_file import NAME, NONE, ConfigFile, read_config
 from adacode_cli.cli.settings import (
     PRESET,
@@ -32,10 +32,10 @@ from adacode_cli.cli.settings import (
     Words,
     has_presets,
     long_name,
-    nearest,
     options_of,
     preset_settings,
 )
+from adacode_cli.cli.slips import closest_option
 from adacode_cli.cli.streams import printable, stderr_console
 from adacode_cli.cli.usage_text import as_usage_error, no_command, refuse_single_hyphens
 from adacode_cli.errors import UsageError
@@ -50,6 +50,7 @@ _KEPT = "adacode_cli.cli.configuration"
 _ALL = f"{_KEPT}.all"
 Lines = Callable[[Any, str, Sequence[Any], int], Iterable[Text]]
 Function = TypeVar("Function", bound=Callable[..., Any])
+_TRUE = ("1", "true", "t", "yes", "y", "on")  # the values of a flag's variable, as click reads them
 _HOW = "'adacode config show {}' shows where options come from."
 
 
@@ -108,6 +109,7 @@ class ConfiguredCommand(TyperCommand):
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             _end_with(help_text.usage_lines(self, ctx.command_path, stderr_console().width))
         if not ctx.resilient_parsing:
+            self._report_as_asked(ctx, args)
             refuse_single_hyphens(ctx, args)
         typed = list(args)
         with in_our_errors(ctx, typed):
@@ -116,6 +118,13 @@ class ConfiguredCommand(TyperCommand):
             rest = super().parse_args(ctx, args)
         ctx.params |= without_overruled(ctx, ctx.params, is_run=True)
         return rest
+
+    def _report_as_asked(self, ctx: Any, args: list[str]) -> None:  # noqa: ANN401
+        """With --json, mistakes on the command line are reported as an event too."""
+        option = next((one for one in self.params if one.name == "json"), None)
+        if option is not None and isinstance(ctx.obj, Invocation):
+            typed = args[: args.index("--")] if "--" in args else args
+            ctx.obj.json = "--json" in typed or os.environ.get(variable_of(ctx, option), "").lower() in _TRUE
 
     def _settle(self, ctx: Any, args: list[str]) -> None:  # noqa: ANN401
         """Makes what the file of settings and presets set the defaults of the command. Raises as `parse_args` does."""
@@ -152,11 +161,16 @@ class ConfiguredCommand(TyperCommand):
         """A warning for each variable that begins as those of this command, and sets no option."""
         start = f"{ctx.auto_envvar_prefix}_"
         options = [option for option in self.get_params(ctx) if option.opts[0].startswith("-")]
-        known = [f"{start}{option.name.upper()}" for option in options if option.allow_from_autoenv]
+        known = {option.name.replace("_", "-"): option for option in options if option.allow_from_autoenv}
         found = sorted(name for name in os.environ if ctx.auto_envvar_prefix and name.startswith(start))
-        return [
-            f"warning: the variable {name} sets no option{nearest(name, known)}" for name in found if name not in known
-        ]
+        warnings = []
+        for name in found:
+            plain = name.removeprefix(start).lower().replace("_", "-")
+            if plain not in known or name != name.upper():
+                near = closest_option(plain, known)
+                question = f"; did you mean '{start}{known[near].name.upper()}'?" if near else ""
+                warnings.append(f"warning: the variable {name} sets no option{question}")
+        return warnings
 
     def _added(self, ctx: Any) -> list[Option]:  # noqa: ANN401
         taken = {name for option in self.params for name in option.opts}

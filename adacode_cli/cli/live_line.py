@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adacode_cli.cli.run_text import duration, rate, rough
+from adacode_cli.cli.signals import suspendable
 from adacode_cli.cli.streams import printable
 from adacode_cli.cli.time_left import TimeLeft, Works
 
@@ -56,10 +58,11 @@ class LiveLine:
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._clock, self._lock = console, clock, threading.Lock()
+        self._console, self._awake, self._lock = console, clock, threading.Lock()
+        self._suspended_s, self._suspendable = 0.0, ExitStack()
         self._spinner = Spinner("dots")
         self._works, self._time = Works(0), TimeLeft(Works(0))
-        self._begun = clock()
+        self._begun = self._clock()
         self._total = self._ended = 0
         self._at_work: dict[str, _File] = {}  # in the order in which they were begun
         self._shown_last = _File("", "", 0.0)
@@ -77,6 +80,7 @@ class LiveLine:
         if self._works.num_files != num_files:
             self.expect(num_files)
         self._total, self._begun = num_files, self._clock()
+        self._suspendable.enter_context(suspendable(self._suspended))
         self._live.start(refresh=True)
 
     def at(self, source: Path) -> None:
@@ -123,6 +127,14 @@ class LiveLine:
     def end(self) -> None:
         """Removes the lines; safe to call more than once."""
         self._live.stop()
+        self._suspendable.close()
+
+    def _clock(self) -> float:
+        """The time without that in which Ctrl-Z had stopped the process."""
+        return self._awake() - self._suspended_s
+
+    def _suspended(self, seconds: float) -> None:
+        self._suspended_s += seconds
 
     def _shown(self) -> RenderableType:
         width = self._console.width - _FREE_AT_THE_EDGE

@@ -38,19 +38,20 @@ def read_paths(source: str, *, null: bool) -> list[Path]:
     if standard input is a terminal, and InputError for a list that cannot be read, is empty, is not in the encoding of
     its byte order mark, or looks like UTF-16 without one.
     """
-    data = _without_mark(_stdin() if source == _STDIN else _file(Path(source)), source)
+    name = "standard input" if source == _STDIN else source
+    data = _without_mark(_stdin() if source == _STDIN else _file(Path(source)), name)
     if _looks_like_utf16(data[:_HEAD_BYTES], null=null):
-        raise InputError("looks like UTF-16 without a byte order mark", path=source, hint=_WRITE_AGAIN_HINT)
+        raise InputError("looks like UTF-16 without a byte order mark", path=name, hint=_WRITE_AGAIN_HINT)
     entries = data.split(b"\0") if null else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     if not null and b"\0" in data:
         raise UsageError(f"--from-file {source} contains NUL bytes", hint="If its entries end with NUL, add --null.")
     paths = [Path(os.fsdecode(entry)) for entry in entries if entry]
     if not paths:
-        raise InputError("lists no inputs", path=source, hint="Write one path on each line of it.")
+        raise InputError("lists no inputs", path=name, hint="Write one path on each line of it.")
     return paths
 
 
-def _without_mark(data: bytes, source: str) -> bytes:
+def _without_mark(data: bytes, name: str) -> bytes:
     """The list in UTF-8 without a mark, if it has one; otherwise as it is."""
     mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", ""))
     if mark in (b"", codecs.BOM_UTF8):  # the names that follow need not be valid text, as in a list without the mark
@@ -59,7 +60,7 @@ def _without_mark(data: bytes, source: str) -> bytes:
         return data.decode(encoding).encode()
     except UnicodeDecodeError as error:
         message = f"has the byte order mark of {encoding.upper()}, but byte {error.start} cannot be read as such"
-        raise InputError(message, path=source, hint=_WRITE_AGAIN_HINT) from error
+        raise InputError(message, path=name, hint=_WRITE_AGAIN_HINT) from error
 
 
 def _looks_like_utf16(head: bytes, *, null: bool) -> bool:

@@ -1,4 +1,5 @@
 """Ctrl-C (SIGINT), SIGTERM and SIGHUP (a terminal that is closed) mean the same: stop soon, leave no partial files.
+Ctrl-Z (SIGTSTP) stops the process until it is continued.
 
 A second signal ends the process at once. A signal that the parent process ignores stays ignored, as `nohup` needs it.
 Work that can be continued later asks a `StopRequest` whether to stop.
@@ -23,7 +24,7 @@ from adacode_cli.errors import EXIT_INTERRUPTED
 
 # Windows has no SIGHUP.
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_SHOW_CURSOR, _CLEAR_LINE = b"\x1b[?25h", b"\r\x1b[J"
+_SHOW_CURSOR, _HIDE_CURSOR, _CLEAR_LINE = b"\x1b[?25h", b"\x1b[?25l", b"\r\x1b[J"
 _SILENT = ("--json", "--quiet", "-q")  # what is to show nothing on standard error, or only failures
 _LOOK_AGAIN_S = 0.02
 _USUAL_COLUMNS = 80  # a terminal may say that it has none
@@ -105,6 +106,35 @@ def _handled_by(chosen: Callable[[int, FrameType | None], None]) -> Iterator[Non
             signal.signal(number, handler)
 
 
+@contextmanager
+def suspendable(after: Callable[[float], None] = lambda _seconds: None) -> Iterator[None]:
+    """For a block whose lines on the terminal hide the cursor: Ctrl-Z shows it until the process is continued.
+
+    after: is called then, with the seconds for which the process was stopped. Without effect outside the main thread,
+    and if the parent process ignores the signal.
+    """
+    number = getattr(signal, "SIGTSTP", None)
+    is_main = threading.current_thread() is threading.main_thread()
+    if number is None or not is_main or signal.getsignal(number) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        began = time.monotonic()
+        _write_if_a_terminal(_SHOW_CURSOR)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # The process stops here.
+        signal.signal(number, stop)
+        _write_if_a_terminal(_HIDE_CURSOR)
+        after(time.monotonic() - began)
+
+    signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+
+
 class _Watch:
     """A thread that receives signals at once: Python's handlers run only when the main thread is in Python code."""
 
@@ -180,12 +210,17 @@ def _second(_number: int, _frame: FrameType | None) -> None:
 
 
 def _end() -> None:
+    _write_if_a_terminal(_SHOW_CURSOR)  # a line that shows progress hides it
     with suppress(OSError):  # the terminal may have been closed
-        if os.isatty(2) and not _is_dumb():
-            os.write(2, _SHOW_CURSOR)  # a line that shows progress hides it
         if _last_words.text:
             _write_line(_last_words.text)
     os._exit(EXIT_INTERRUPTED)
+
+
+def _write_if_a_terminal(sequence: bytes) -> None:
+    with suppress(OSError):  # it may have been closed
+        if os.isatty(2) and not _is_dumb():
+            os.write(2, sequence)
 
 
 def _is_dumb() -> bool:

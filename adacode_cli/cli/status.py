@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from rich.text import Text
 
 from adacode_cli.cli.run_text import rough
+from adacode_cli.cli.signals import suspendable
 from adacode_cli.cli.streams import printable, stderr_console
 
 _BESIDE_TEXT = 6  # columns: the spinner, and the echo of Ctrl-C
@@ -31,7 +32,7 @@ def showing(what: str, *, quiet: bool = False) -> Iterator[Show]:
     if quiet or not console.can_change_lines:
         yield lambda _text: None
         return
-    with console.status(_line(what, console.width)) as status:
+    with suspendable(), console.status(_line(what, console.width)) as status:
         yield lambda text: status.update(_line(text, console.width))
 
 

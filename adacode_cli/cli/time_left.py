@@ -39,7 +39,7 @@ class Work:
         return Work(self.runs + other.runs, self.megapixels + other.megapixels)
 
 
-_NOTHING = Work(0, 0)
+NOTHING = Work(0, 0)
 
 
 class Works:
@@ -49,7 +49,7 @@ class Works:
         self.num_files = num_files
         self._known: dict[str, Work] = {}
         self._if_made: dict[str, Work] = {}
-        self._sum, self._lock = _NOTHING, threading.Lock()
+        self._sum, self._lock = NOTHING, threading.Lock()
         for source, work in (known or {}).items():
             self.add(source, work)
 
@@ -62,7 +62,7 @@ class Works:
             return
         with self._lock:
             if is_done:
-                self._if_made[source], work = work, _NOTHING
+                self._if_made[source], work = work, NOTHING
             self._sum = self._sum.plus(work)
             self._known[source] = work
 
@@ -114,7 +114,7 @@ class TimeLeft:
         self._works = works
         self._at_work: dict[str, _AtWork] = {}
         self._computed: set[str] = set()
-        self._gone = _NOTHING  # of files that are computed, skipped or failed
+        self._gone = NOTHING  # of files that are computed, skipped or failed
         self._fit = _Fit()
         self._mark: float | None = None  # when the last file was computed, or the first one was begun
         self._shown: float | None = None

@@ -23,6 +23,7 @@ from adacode_cli.cli.slips import command_for, is_of_others, option_hint, value_
 from adacode_cli.errors import UsageError
 
 _EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)\.?", re.DOTALL)
+_NUMBER = re.compile(r"[x×]?(\d{1,9}(?:\.\d{1,9})?) ?[x×%]?", re.IGNORECASE)
 _LONG_WITH_ONE_HYPHEN = re.compile(r"-[A-Za-z][A-Za-z_-]+")
 
 
@@ -163,11 +164,28 @@ def _bad_value(message: str, option: Option, context: typer.Context, typed: Sequ
         given = context.command.make_parser(context).parse_args(list(typed))[0].get(option.name)
         value = " ".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
         subject = name
-    kind, _ = _declared(context.command, option.name)
+    kind, info = _declared(context.command, option.name)
     choices = [str(one) for one in get_args(kind)] if get_origin(kind) is Literal else formats.names()
-    if meant := value_for(plain, value, choices if get_origin(kind) is Literal or plain == "format" else ()):
+    if kind in (int, float):
+        meant = _number_in(value, kind, getattr(info, "min", None), getattr(info, "max", None))
+    else:
+        meant = value_for(plain, value, choices if get_origin(kind) is Literal or plain == "format" else ())
+    if meant:
         hint = f"Did you mean {name} {meant}? {hint}"
     return UsageError(f"{subject} cannot be {value!r}: {must}", hint=hint)
+
+
+def _number_in(value: str, kind: type, least: float | None, most: float | None) -> str | None:
+    """The number that somebody may mean who typed 4x, x4 or 95%; None where the option does not take it.
+
+    kind: int or float. least, most: of the numbers that the option takes; up to 1, a percentage is a part of it.
+    """
+    found = _NUMBER.fullmatch(value)
+    if found is None:
+        return None
+    number = float(found[1]) / (100 if value.endswith("%") and most == 1 else 1)
+    is_taken = (least is None or number >= least) and (most is None or number <= most)
+    return _plain(number) if is_taken and (kind is float or number.is_integer()) else None
 
 
 def _name(option: Option) -> str:

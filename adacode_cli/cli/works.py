@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from adacode_cli import formats
-from adacode_cli.cli.time_left import Work, Works
+from adacode_cli.cli.time_left import NOTHING, Work, Works
 from adacode_cli.errors import AdaCodeError, InputError
+from adacode_cli.imaging.headers import format_at
 from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ def read_works(plan: Plan, trees: Trees, foresight: Foresight, works: Works) -> 
 
 
 def work_of(job: Job, foresight: Foresight) -> Work | None:
-    """The runs of the network for a job, and the megapixels that they get; None if its header does not tell."""
+    """The runs of the network for a job, and the megapixels that they get; None if its header does not tell.
+
+    A file that is no image fails before the network, so it counts as nothing.
+    """
     header = foresight.headed(job).header
     if header is None:
-        return None
+        is_image = foresight.from_codes or (job.source.is_file() and format_at(job.source) is not None)
+        return None if is_image else NOTHING
     format = formats.of_suffix(job.target.suffix)
     pages = header.pages if format is not None and format.pages else 1
     with suppress(InputError):  # A header may be wrong, so this is no error.

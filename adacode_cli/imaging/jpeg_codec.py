@@ -193,7 +193,7 @@ def _with_density(data: bytes, value: Resolution) -> bytes:
     if unit == 2 and max(n.denominator for n in pair) > 1:
         # 118.11 per centimetre are 300 per inch, but 118 per centimetre are not.
         pair, unit = value.per(INCH) or pair, 1
-    if unit == 0 and max(n.denominator for n in pair) > 1:
+    if unit == 0 and pair[0] != pair[1] and max(n.denominator for n in pair) > 1:
         pair = (pair[0] * 1000 / max(pair), pair[1] * 1000 / max(pair))
     body = struct.pack(">B2H", unit, *(whole(n, _MAX_U16) for n in pair))
     return data[:_DENSITY_AT] + body + data[_DENSITY_AT + len(body) :]

@@ -265,7 +265,7 @@ def _of_app1(
 def _physical(value: Resolution) -> bytes:
     by_centimetre = value.per(CENTIMETRE)
     pair = (value.across, value.down) if by_centimetre is None else (by_centimetre[0] * 100, by_centimetre[1] * 100)
-    if by_centimetre is None and max(n.denominator for n in pair) > 1:
+    if by_centimetre is None and pair[0] != pair[1] and max(n.denominator for n in pair) > 1:
         pair = (pair[0] * 1000, pair[1] * 1000)  # Without a unit, only the ratio is significant.
     return struct.pack(">2IB", *(whole(n, _MAX_U31) for n in pair), by_centimetre is not None)
 

@@ -42,12 +42,15 @@ class Resolution:
 
 
 def resolution(across_and_down: Sequence[Fraction | float], unit: int) -> Resolution | None:
-    """The resolution in a file; None for invalid numbers, and for square pixels without a unit."""
+    """The resolution in a file; None for invalid numbers, and for 1 : 1 without a unit, which says nothing.
+
+    Other equal numbers without a unit are kept: many programs write 300 and leave out the unit.
+    """
     try:
         across, down = (Fraction(value) for value in across_and_down)
     except (ValueError, OverflowError):
         return None
-    if min(across, down) <= 0 or unit not in (NO_UNIT, INCH, CENTIMETRE) or (unit == NO_UNIT and across == down):
+    if min(across, down) <= 0 or unit not in (NO_UNIT, INCH, CENTIMETRE) or (unit == NO_UNIT and across == down == 1):
         return None
     return Resolution(across, down, unit)
 

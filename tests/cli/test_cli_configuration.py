@@ -233,9 +233,13 @@ def test_a_file_that_is_no_text_of_settings(adacode, config, tmp_path):
     ):
         path.write_bytes(data)
         result = adacode("weights", "list", "--json", **FOUND)
-        assert (result.returncode, result.stdout) == (2, b"")
-        assert result.stderr.decode().startswith(f"error: {path}: {message}")
-        assert b"Traceback" not in result.stderr
+        assert (result.returncode, result.stderr) == (2, b"")
+        error = json.loads(result.stdout)["error"]
+        assert (error["kind"], error["path"]) == ("usage", str(path))
+        assert error["message"].startswith(message)
+        plain = adacode("weights", "list", **FOUND)
+        assert plain.stderr.decode().startswith(f"error: {path}: {message}")
+        assert b"Traceback" not in plain.stderr
         assert adacode("sr", "--help", **FOUND).returncode == 0
     path.write_bytes(b'\xef\xbb\xbfformat = "png"\r\n')
     assert shown(adacode, "sr")["format"] == ("png", f"{path}, line 1")
@@ -381,6 +385,8 @@ def test_a_variable_that_sets_nothing_is_named(adacode, photo):
     assert first == "warning: the variable ADACODE_SR_SCAEL sets no option; did you mean 'ADACODE_SR_SCALE'?"
     assert second.startswith("to restore: ")
     assert adacode(*RUN, "--dry-run", "--json", **slip).stderr == b""
+    negated = adacode(*RUN, "--dry-run", ADACODE_SR_DONT_OVERWRITE="1").stderr.decode().splitlines()[0]
+    assert negated == "warning: the variable ADACODE_SR_DONT_OVERWRITE sets no option"
     no_options = adacode(*RUN, "--dry-run", ADACODE_SR_INPUTS="foo", ADACODE_SR_HELP="1").stderr.decode().splitlines()
     assert [line.split(";")[0] for line in no_options[:2]] == [
         "warning: the variable ADACODE_SR_HELP sets no option",

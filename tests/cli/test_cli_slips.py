@@ -162,6 +162,12 @@ def test_a_path_in_the_place_of_a_command(real_adacode, photo):
 
 VALUES = [
     ("sr p --scale 99", "--scale cannot be '99': it must be a number from 1 to 16", None),
+    ("sr p --scale 4x", "--scale cannot be '4x': it must be a number from 1 to 16", "4"),
+    ("sr p --scale X2.5", "--scale cannot be 'X2.5': it must be a number from 1 to 16", "2.5"),
+    ("sr p --scale 40x", "--scale cannot be '40x': it must be a number from 1 to 16", None),
+    ("sr p --strength 40%", "--strength cannot be '40%': it must be a number from 0 to 1", "0.4"),
+    ("sr p --quality 95%", "--quality cannot be '95%': it must be a whole number from 1 to 100", "95"),
+    ("sr p --quality 9.5%", "--quality cannot be '9.5%': it must be a whole number from 1 to 100", None),
     ("sr p -s abc", "--scale cannot be 'abc': it must be a number from 1 to 16", None),
     ("sr p --denoise nan", "--denoise cannot be 'nan': it must be a number from 0 to 1", None),
     ("sr p --quality 1.5", "--quality cannot be '1.5': it must be a whole number from 1 to 100", None),

@@ -71,3 +71,27 @@ def test_nothing_but_json_is_shown(real_adacode, words):
     code, output, shown = written(real_adacode, *words, "--json", term="xterm")
     assert (code, shown) == (0, b"")
     assert isinstance(json.loads(output), dict)
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        (("sr", "p", "--scael", "2", "--json"), {}, "there is no option --scael"),
+        (("sr", "p", "--json", "--scale", "big"), {}, "--scale cannot be 'big'"),
+        (("sr", "--json", "-output", "x"), {}, "there is no option -output"),
+        (("inpaint", "p", "--grow"), {"ADACODE_INPAINT_JSON": "1"}, "--grow needs a value"),
+        (("doctor", "too much", "--json"), {}, "too much is given"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_events_too(real_adacode, words, variables, said):
+    result = real_adacode(*words, **variables)
+    event = json.loads(result.stdout)
+    assert (result.returncode, result.stderr) == (2, b"")
+    assert (event["event"], event["error"]["kind"], event["error"]["exit_code"]) == ("error", "usage", 2)
+    assert event["error"]["message"].startswith(said)
+
+
+def test_a_name_after_two_hyphens_asks_for_no_events(real_adacode):
+    result = real_adacode("sr", "--scael", "2", "--", "--json")
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert b"--scael" in result.stderr

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adacode_cli.batch.discover import Found
+from adacode_cli.batch.foresight import Foresight
+from adacode_cli.batch.plan import Job
 from adacode_cli.cli.time_left import TimeLeft, Work, Works
+from adacode_cli.cli.works import work_of
+from adacode_cli.imaging.encode import encode
+from adacode_cli.imaging.image import Decoded
+from adacode_cli.sizes import Sizing
 
 RECORDED = sorted((Path(__file__).parent / "recorded_runs").glob("*.jsonl"))
 # From a tenth of a run on, the time left is right within a quarter. At the end of a run, when a quarter is hardly a
@@ -186,6 +195,26 @@ def test_files_that_the_network_does_not_make_take_no_time():
         time_left.advanced(str(i), 1.0, now)
         time_left.finished(str(i), now, worked=not i % 2)
     assert time_left.left(now) == pytest.approx(5, rel=0.1)
+
+
+def test_a_file_that_is_no_image_counts_as_nothing_and_one_of_unknown_size_as_the_mean(tmp_path):
+    whole = encode(Decoded(np.zeros((10, 20, 3), np.uint8)), format="png")
+    files = {"text.png": b"no image", "cut.png": b"\x89PNG\r\n\x1a\n", "whole.png": whole}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+    works = {
+        name: work_of(Job(Found(tmp_path, name, in_tree=True), tmp_path, name), Foresight(Sizing("scale", 2)))
+        for name in (*files, "pipe.png", "missing.png")
+    }
+    assert works == {
+        "text.png": Work(0, 0),
+        "pipe.png": Work(0, 0),
+        "missing.png": Work(0, 0),
+        "cut.png": None,
+        "whole.png": Work(1, 0.0002),
+    }
 
 
 def test_several_files_at_work_share_the_time():

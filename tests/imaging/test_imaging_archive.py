@@ -146,6 +146,36 @@ def test_no_resolution_is_invented():
         assert decode(encode(image, format=format), name="x").resolution is None
 
 
+@needs_exiftool
+@pytest.mark.parametrize(
+    ("target", "fields", "unit"),
+    [
+        ("tiff", "IFD0:{}Resolution", ("IFD0:ResolutionUnit", 1)),
+        ("jpeg", "JFIF:{}Resolution", ("JFIF:ResolutionUnit", 0)),
+        ("png", "PNG-pHYs:PixelsPerUnit{}", ("PNG-pHYs:PixelUnits", 0)),
+        ("webp", "IFD0:{}Resolution", ("IFD0:ResolutionUnit", 1)),
+    ],
+)
+def test_a_resolution_without_a_unit_keeps_its_numbers(tmp_path, target, fields, unit):
+    path = tmp_path / "a.tif"
+    path.write_bytes(saved(smooth(24, 32), "TIFF"))
+    tagged(path, "-IFD0:XResolution=300", "-IFD0:YResolution=300", "-IFD0:ResolutionUnit#=1")
+    out, notes = restored(path, target)
+    found = exiftool(out)
+    assert [found[fields.format(axis)] for axis in "XY"] == [600, 600]
+    assert found[unit[0]] == unit[1]
+    assert "resolution" not in "".join(notes)
+
+
+@needs_exiftool
+def test_a_resolution_without_a_unit_is_missed_where_there_is_no_field_for_it(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(saved(smooth(24, 32), "TIFF"))
+    tagged(path, "-IFD0:XResolution=300", "-IFD0:YResolution=300", "-IFD0:ResolutionUnit#=1")
+    _, notes = restored(path, "bmp", history=None)
+    assert notes == ("not kept in bmp: IPTC, resolution",)  # exiftool names the encoding of text in IPTC
+
+
 def test_strict_names_what_would_be_lost_and_gives_no_bytes():
     image = decode(saved(noise((5, 6, 4), "uint8"), "PNG", icc_profile=srgb_profile()), name="x")
     assert Keeping(strict=True).encoded(image, "png", None)
