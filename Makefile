@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 
-.PHONY: demo test coverage lint types format bench release clean
+.PHONY: demo test coverage lint types format bench docs release clean
 
 demo: $(INSTALLED)
 	$(BIN)/adacode doctor
@@ -41,12 +41,16 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/compact.py
 
+# The documentation as a site, in site/index.html.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 # Version, tag and a wheel that has been checked: CONTRIBUTING.md.
 release: $(READY)
 	$(BIN)/python tools/release.py $(VERSION)
 
 clean:
-	rm -rf $(VENV) demo recipes build dist
+	rm -rf $(VENV) demo recipes build dist site
 
 # What running needs.
 $(INSTALLED): pyproject.toml constraints.txt
