@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from adacode_cli import formats
 from adacode_cli.cli.time_left import NOTHING, Work, Works
 from adacode_cli.errors import AdaCodeError, InputError
-from adacode_cli.imaging.headers import format_at
 from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ def work_of(job: Job, foresight: Foresight) -> Work | None:
 
     A file that is no image fails before the network, so it counts as nothing.
     """
+    from adacode_cli.imaging.headers import format_at
+
     header = foresight.headed(job).header
     if header is None:
         is_image = foresight.from_codes or (job.source.is_file() and format_at(job.source) is not None)
