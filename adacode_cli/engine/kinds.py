@@ -119,7 +119,7 @@ def _taken_tensor(x: Tensor) -> Taken:
 def _remedy(x: Tensor) -> str:
     """How a tensor that is not an image probably becomes one: a sentence, or ""."""
     if x.ndim == 4:
-        return " Of a batch B×C×H×W, give list(images)."
+        return " Give the images of a batch B×C×H×W one by one."
     if x.ndim == 2:
         return " For a grey image, give image[None]."
     if x.ndim == 3 and not 1 <= x.shape[0] <= 4 and 1 <= x.shape[2] <= 4:

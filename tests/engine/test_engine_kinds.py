@@ -1,7 +1,11 @@
 """Images and masks of every kind, and several at once: results come in kind, with the bits that arrays give."""
 
 import io
+import os
 import re
+import subprocess
+import sys
+import textwrap
 from itertools import count, islice
 from pathlib import Path
 
@@ -244,6 +248,7 @@ BAD_MASKS = {
     "whole numbers": torch.from_numpy(hole()).to(torch.uint8),
     "0 to 255": torch.from_numpy(hole()).float() * 255,
     "not finite": torch.full((20, 26), torch.nan),
+    "an array from 0 to 255": np.where(hole(), np.uint8(255), np.uint8(0)),
     "turned": torch.from_numpy(hole().T.copy()),
     "several": torch.from_numpy(hole())[None].repeat(2, 1, 1),
     "one row": torch.from_numpy(hole())[0],
@@ -283,6 +288,7 @@ BAD_IMAGES = {
     "H×W×3": torch.zeros(20, 26, 3),
     "H×W": torch.zeros(20, 26),
     "5×H×W": torch.zeros(5, 20, 26),
+    "five dimensions": torch.zeros(1, 2, 3, 4, 4),
     "0-d": torch.tensor(0.5),
     "nothing": torch.zeros(3, 0, 4),
     "no batch": torch.zeros(0, 3, 4, 4),
@@ -508,6 +514,28 @@ def test_codes_are_of_the_pixels_whatever_their_kind():
         other = RESTORER.encode(image)
         np.testing.assert_array_equal(other.codes_KHW, codes.codes_KHW)
         np.testing.assert_array_equal(RESTORER.decode(other).image, RESTORER.decode(codes).image)
+
+
+def test_a_batch_is_no_single_image():
+    batch = torch.stack([tensor(array(3))] * 2)
+    for call in (lambda: RESTORER.restore("sr", batch), lambda: RESTORER.encode(batch)):
+        with pytest.raises(InputError, match=r"shape \(2, 3, 20, 26\)") as refused:
+            call()
+        assert "one by one" in refused.value.hint
+
+
+def test_pil_is_not_imported_without_an_image_of_it():
+    """Its import takes time, and without it no object can be an image of PIL."""
+    code = """
+        import sys
+        import numpy as np
+        from tiny_networks import LOCAL, restorer
+        assert restorer(LOCAL).sr(np.zeros((4, 4), np.uint8), 2).shape == (8, 8)
+        assert "PIL.Image" not in sys.modules
+    """
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment)
 
 
 def test_what_is_taken_is_what_was_given():
