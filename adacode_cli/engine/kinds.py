@@ -39,7 +39,8 @@ _EXACT = {"1": "L", "P": "RGB", "PA": "RGBA", "RGBX": "RGB"}
 _TRANSPARENT = {"1": "LA", "L": "LA", "P": "RGBA", "RGB": "RGBA"}
 _SIXTEEN_BITS = {"I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2", "I;16N": "=u2"}
 _MODE_HINTS = {
-    "CMYK": 'Give image.convert("RGB"), which ignores the colour profile, or convert it with PIL.ImageCms.',
+    "CMYK": 'Convert it by its colour profile with PIL.ImageCms; or give image.convert("RGB"), which does not use it, '
+    'after image.info.pop("icc_profile", None).',
     "I": "If its values are from 0 to 65535, give np.asarray(image).astype(np.uint16); if up to 255, astype(np.uint8).",
     "La": 'Give image.convert("LA").',
     "RGBa": 'Give image.convert("RGBA").',
