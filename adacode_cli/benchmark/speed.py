@@ -15,9 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adacode_cli.benchmark.image import cut, synthetic_image
 from adacode_cli.benchmark.timing import seconds, steady_seconds
-from adacode_cli.engine.device import exact_arithmetic
+from adacode_cli.engine.device import exact_arithmetic, lanes_of
 from adacode_cli.engine.plan import RunOptions
-from adacode_cli.engine.restorer import lanes_of
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.model.network import AdaCode

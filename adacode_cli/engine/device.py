@@ -35,10 +35,15 @@ _OPENVINO = (2026, 4)
 # Linux names the maker in the second line of the first processor.
 _CPUINFO, _CPUINFO_START = Path("/proc/cpuinfo"), 1024
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
+_LANES = 16
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` → a device that exists. Raises DeviceError; UsageError for a bad name."""
+def choose_device(name: str | torch.device) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, or torch's own value for one → a device that exists.
+
+    Raises DeviceError; UsageError for a bad name.
+    """
+    name = str(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -63,6 +68,13 @@ def every_device() -> list[str]:
     if torch.cuda.is_available():
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return [str(choose_device("auto"))]
+
+
+def lanes_of(device: torch.device) -> int:
+    """How many threads keep a device busy: on a GPU others queue images while the first one waits, and their small
+    images run as one batch.
+    """
+    return _LANES if device.type == "cuda" else 1
 
 
 def computes_bf16(device: torch.device) -> bool:

@@ -19,9 +19,12 @@ TOPS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32
 
 Pixels = npt.NDArray[Any]
 
+# A cubic interpolation exceeds the range of its samples by less than this share of it.
+_OVERSHOOT = 0.25
+
 
 def check_image(image: Pixels, alpha: Pixels | None = None) -> None:
-    """Raises InputError unless `image` is H×W, or H×W×C with C from 2 to 4, of uint8, uint16 or finite float32 samples.
+    """Raises InputError unless `image` is H×W, or H×W×C with C from 2 to 4, of uint8, uint16, or float32 in [0, 1].
 
     No side is 0. With C 2 and 4 the last channel is alpha; a separate `alpha` is H×W of the same type, of an image
     without an alpha channel.
@@ -30,26 +33,70 @@ def check_image(image: Pixels, alpha: Pixels | None = None) -> None:
     if not shape_fits or image.size == 0 or image.dtype not in TOPS:
         raise InputError(
             f"an array of shape {image.shape} and type {image.dtype} is not an image",
-            hint="Images are H×W, H×W×2 (grey, alpha), H×W×3 or H×W×4 arrays of uint8, uint16 or float32 (0 to 1).",
+            hint=f"Images are H×W, H×W×2 (grey, alpha), H×W×3 or H×W×4 arrays of uint8, uint16 or float32 (0 to 1)."
+            f"{_remedy(image)}",
         )
     if alpha is not None and (_has_alpha(image) or alpha.shape != image.shape[:2] or alpha.dtype != image.dtype):
         raise InputError(
             f"an array of shape {alpha.shape} and type {alpha.dtype} is not the alpha of an image of {image.shape}",
             hint="Alpha is H×W, of the image's type; or it is the last channel of the image.",
         )
-    _check_finite(image)
+    _check_range(image)
     if alpha is not None:
-        _check_finite(alpha)
+        _check_range(alpha)
 
 
-def _check_finite(samples: Pixels) -> None:
-    if samples.dtype == np.float32 and not np.isfinite(samples).all():
+def _remedy(image: Pixels) -> str:
+    """How an array that is not an image probably becomes one: a sentence, or ""."""
+    channels_first = image.ndim == 3 and image.shape[0] in (1, 2, 3, 4) and image.shape[2] not in (2, 3, 4)
+    wide = image.dtype.kind in "iu" and image.dtype not in TOPS
+    remedies = (
+        (image.ndim == 4, "For several images, give a list: list(images)."),
+        (image.ndim == 3 and image.shape[2] == 1, "For a grey image, give image[..., 0]."),
+        (channels_first, "If the channels come first, give np.moveaxis(image, 0, -1)."),
+        (image.dtype.kind == "f" and image.dtype not in TOPS, "Give image.astype(np.float32)."),
+        (wide, "If no value exceeds 255, give image.astype(np.uint8); if none exceeds 65535, image.astype(np.uint16)."),
+        (image.dtype == np.bool_, "Give image.astype(np.uint8) * 255."),
+    )
+    return next((f" {remedy}" for fits, remedy in remedies if fits), "")
+
+
+def _check_range(samples: Pixels) -> None:
+    """Raises InputError for float32 samples that are not finite or not in [0, 1]."""
+    if samples.dtype != np.float32:
+        return
+    with np.errstate(invalid="ignore"):
+        low, high = float(samples.min()), float(samples.max())
+    if low >= 0 and high <= 1:
+        return
+    finite = np.isfinite(samples)
+    if not finite.all():
         # One such sample would spread over every pixel whose computation reads it.
-        count = samples.size - np.count_nonzero(np.isfinite(samples))
         raise InputError(
-            f"{count} of the image's {samples.size} samples are not finite",
+            f"{samples.size - np.count_nonzero(finite)} of the image's {samples.size} samples are not finite",
             hint="Replace NaN and infinity by numbers from 0 to 1; if they mark holes, use inpaint with a mask.",
         )
+    count = np.count_nonzero((samples < 0) | (samples > 1))
+    raise InputError(
+        f"{count} of the image's {samples.size} samples are not from 0 to 1: the smallest is {low:.6g}, the largest "
+        f"{high:.6g}",
+        hint=_likely_range(low, high),
+    )
+
+
+def _likely_range(low: float, high: float) -> str:
+    """What samples from `low` to `high`, not all of which are from 0 to 1, probably are, and what to do about it."""
+    if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        return "An interpolation or a sum of roundings may have exceeded the range: give image.clip(0, 1)."
+    if low >= -1 and high <= 1:
+        return "They look like values from -1 to 1: give (image + 1) / 2."
+    if low >= -_OVERSHOOT * 255 and high <= (1 + _OVERSHOOT) * 255:
+        if low >= 0 and high <= 255:
+            return "They look like values from 0 to 255: give image / 255."
+        return "They look like values from 0 to 255, some beyond them: give (image / 255).clip(0, 1)."
+    if low >= 0 and high <= 65535:
+        return "They look like values of 16 bits: give image / 65535; divide those of 10 or 12 bits by 1023 or 4095."
+    return "They may have been normalised by a mean and a standard deviation: undo that, then give image.clip(0, 1)."
 
 
 def apart(image: Pixels) -> tuple[Pixels, Pixels | None]:

@@ -156,6 +156,18 @@ def working(height: int, width: int) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def loading() -> Iterator[None]:
+    """Translates exceptions to DeviceError: too little memory for the network itself."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        hint = "Close other programs, or use smaller weights."
+        raise DeviceError("out of memory while the weights were loaded", hint=hint) from error
+
+
 def release(device: torch.device) -> None:
     """Frees the cached blocks of the device and of the C library.
 

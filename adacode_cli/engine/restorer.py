@@ -4,17 +4,19 @@ restorer = Restorer.from_pretrained("compact")
 large = restorer.sr(image, scale=4)                # H×W×3 uint8 → 4H×4W×3 uint8
 whole = restorer.inpaint(image, mask)              # mask: H×W bool, True = hole
 clean = restorer.reconstruct(image)
+
+Tensors, PIL images, and lists and iterators of images are taken too, and come back in kind (docs/python.md).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import gc
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
+from types import TracebackType
+from typing import Any, Generic, Self, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,33 +27,53 @@ from adacode_cli.checkpoints.location import HUB_PREFIX
 from adacode_cli.codes.image import Codes
 from adacode_cli.codes.prior import Prior
 from adacode_cli.engine.codes import Coder, prior_of
-from adacode_cli.engine.device import choose_device, choose_precision
+from adacode_cli.engine.device import choose_device, choose_precision, lanes_of
 from adacode_cli.engine.exemplars import with_exemplars
+from adacode_cli.engine.identity import network_digest
 from adacode_cli.engine.images import Pixels, apart, check_image, composite, covered, joined, opaque_in, resize
-from adacode_cli.engine.memory import is_out_of_memory, working
+from adacode_cli.engine.kinds import Image, ImageT, Mask, Taken, taken
+from adacode_cli.engine.memory import loading, release, working
 from adacode_cli.engine.plan import RunOptions
+from adacode_cli.engine.requests import (
+    check_size,
+    factor_of,
+    hole_of,
+    known_task,
+    require_alpha_beside,
+    require_codes,
+    require_numbers,
+)
 from adacode_cli.engine.runner import Runner
-from adacode_cli.errors import DeviceError, InputError, UsageError, WeightsError
+from adacode_cli.engine.several import One, each
+from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.geometry import Hole
-from adacode_cli.model.network import AdaCode
 from adacode_cli.sizes import Size, enlarged
 from adacode_cli.tasks import TASKS, Task
 
-_LANES = 16
+Masks: TypeAlias = "Mask | Iterable[Mask]"
+
+
+class _Edge(TypedDict, total=False):
+    """The edge of a hole, as `Restorer.inpaint` takes it."""
+
+    grow: int
+    feather: int
+    exemplars: bool
 
 
 @dataclass(frozen=True)
-class Restored:
-    """image: in the input's layout and dtype. mixing_weights: K×h×w float32, a value for each basis and latent cell.
+class Restored(Generic[ImageT]):
+    """image: of the input's kind, layout and dtype.
 
-    categories: the K names of the bases. notes: messages for the user about this image. shrunk: the means of the
-    image's colours over each pixel of the input, H×W×3 or H×W×1 float32 in [0, 1], if the engine has computed them.
-    alpha: of the image, H×W, where the input's alpha was given beside its colours; otherwise the image has its own.
+    mixing_weights: K×h×w float32, a value for each basis and latent cell. categories: the K names of the bases.
+    notes: messages for the user about this image. shrunk: the means of the image's colours over each pixel of the
+    input, H×W×3 or H×W×1 float32 in [0, 1], if the engine has computed them. alpha: of the image, H×W, where the
+    input's alpha was given beside its colours; otherwise the image has its own.
     found: the mask of the marks that a detector has found, H×W bool; None if none has looked for them.
     precision: in which the network made the image, `fp32`, `bf16`, `fp16` or `int8`.
     """
 
-    image: Pixels
+    image: ImageT
     mixing_weights: npt.NDArray[np.float32]
     categories: tuple[str, ...]
     notes: tuple[str, ...]
@@ -60,7 +82,7 @@ class Restored:
     alpha: Pixels | None = None
     found: npt.NDArray[np.bool_] | None = None
 
-    def with_found(self, mask: npt.NDArray[np.bool_]) -> Restored:
+    def with_found(self, mask: npt.NDArray[np.bool_]) -> Restored[ImageT]:
         """The same with the mask of the marks that were found, H×W bool."""
         return replace(self, found=mask)
 
@@ -68,11 +90,21 @@ class Restored:
 class Restorer:
     """Restores images with one family of weights, or with one file.
 
-    A network is loaded when its task is first used, and then kept, for the last `denoise` only.
-    Images: H×W (grey), H×W×2 (grey and alpha), H×W×3 (RGB) or H×W×4 (RGBA) of uint8, uint16 or float32 in [0, 1];
-    results have their layout and dtype. Alpha is not premultiplied, and does not pass through the network: it is
-    resized separately. Before that, fully transparent pixels take the colours of visible ones; inpainting leaves them
-    bit-identical. Calls from several threads take turns on the device; on a GPU the next one is queued while it works.
+    A network is loaded when its task is first used, and then kept, for the last `denoise` only, until `close`.
+
+    Images are of one of three kinds, and results have the kind, layout and dtype of their images:
+      NumPy arrays: H×W (grey), H×W×2 (grey and alpha), H×W×3 (RGB) or H×W×4 (RGBA) of uint8, uint16, or float32 in
+        [0, 1].
+      torch tensors: 1×H×W, 2×H×W, 3×H×W or 4×H×W, with the same meanings, of uint8, uint16, or float16, bfloat16 or
+        float32 in [0, 1], on any device; results are on the same device, and have no gradient.
+      PIL images: pixels as they are stored, without regard to an EXIF orientation. Results have the same mode, except
+        that modes 1 and P become L and RGB, and a transparent colour becomes alpha; `info` is kept.
+    `sr`, `inpaint` and `reconstruct` also take several images: a list, a tuple or another sequence (the result is a
+    list), a B×C×H×W tensor, or any other iterable (the result is a generator, which takes one image at a time).
+
+    Alpha is not premultiplied, and does not pass through the network: it is resized separately. Before that, fully
+    transparent pixels take the colours of visible ones; inpainting leaves them bit-identical. Calls from several
+    threads take turns on the device; on a GPU the next one is queued while it works.
     """
 
     def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:
@@ -80,7 +112,45 @@ class Restorer:
         self._runners: dict[tuple[str, int], tuple[float, Runner]] = {}
         self._coder: Coder | None = None
         self._prior: tuple[Prior | None] | None = None
-        self._loading = RLock()
+        self._loading, self._closed = RLock(), False
+
+    def __repr__(self) -> str:
+        options, closed = self._options, ", closed" if self._closed else ""
+        tiles = f"tile={options.tile!r}, tiling={options.tiling!r}"
+        return f"<Restorer {self._source.name!r}: {self.device}, precision={options.precision!r}, {tiles}{closed}>"
+
+    def __enter__(self) -> Self:
+        self._require_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the networks and their memory; `with Restorer.from_pretrained(…) as restorer:` does so at its end.
+
+        What is asked later raises UsageError. Images that other threads have begun are finished.
+        """
+        with self._loading:
+            self._closed, self._prior = True, None
+            self._forget_networks()
+
+    def to(self, device: str | torch.device) -> Self:
+        """Computes on another device from now on: "auto", "cpu", "cuda", "cuda:1", "mps". Returns this object.
+
+        Networks are loaded again when they are next used. Images that other threads have begun are finished where they
+        are. Raises DeviceError or UsageError, as `from_pretrained` does, and then changes nothing.
+        """
+        chosen = choose_device(device)
+        choose_precision(self._options.precision, chosen, deep=False)
+        with self._loading:
+            self._require_open()
+            if chosen != self._device:
+                self._forget_networks()
+                self._device = chosen
+        return self
 
     @property
     def lanes(self) -> int:
@@ -109,47 +179,70 @@ class Restorer:
         choose_precision(precision, chosen, deep=False)
         return cls(WeightsSource(name, hub_repo), chosen, options)
 
-    def sr(self, image: Pixels, scale: float = 4, *, denoise: float = 1.0) -> Pixels:
+    @overload
+    def sr(self, image: ImageT, scale: float = ..., *, denoise: float = ...) -> ImageT: ...
+    @overload
+    def sr(self, image: Sequence[ImageT], scale: float = ..., *, denoise: float = ...) -> list[ImageT]: ...
+    @overload
+    def sr(self, image: Iterator[ImageT], scale: float = ..., *, denoise: float = ...) -> Iterator[ImageT]: ...
+    def sr(self, image: object, scale: float = 4, *, denoise: float = 1.0) -> object:
         """Enlarges by `scale` (1 to 4): the next larger network, then an area resize. Sides are rounded, half up.
 
         `denoise`: how much noise and grain to remove, from 0 to 1. Weights without strengths of noise removal only have
         1.
         """
-        return self.restore("sr", image, scale=scale, denoise=denoise).image
+        return self._each(image, None, lambda one, _: self.restore("sr", one, scale=scale, denoise=denoise).image)
 
+    @overload
+    def inpaint(self, image: ImageT, mask: Mask, **edge: Unpack[_Edge]) -> ImageT: ...
+    @overload
+    def inpaint(self, image: Sequence[ImageT], mask: Masks, **edge: Unpack[_Edge]) -> list[ImageT]: ...
+    @overload
+    def inpaint(self, image: Iterator[ImageT], mask: Masks, **edge: Unpack[_Edge]) -> Iterator[ImageT]: ...
     def inpaint(
-        self, image: Pixels, mask: npt.NDArray[np.bool_], *, grow: int = 0, feather: int = 0, exemplars: bool = True
-    ) -> Pixels:
-        """Fills the holes (`mask` True), grown by `grow` pixels and blended over `feather` more, and nothing else.
+        self, image: object, mask: object, *, grow: int = 0, feather: int = 0, exemplars: bool = True
+    ) -> object:
+        """Fills the holes (`mask`), grown by `grow` pixels and blended over `feather` more, and nothing else.
 
+        mask: an array, H×W bool, True in the hole; a tensor, H×W, 1×H×W or (of a batch) B×1×H×W, bool or floats in
+        [0, 1], more than 0.5 in the hole; or a PIL image of mode 1 or L, more than half of white in the hole. For
+        several images, it is one mask for all, or an iterable of as many masks.
         `exemplars`: wide holes get texture from known parts of the image.
         """
-        return self.restore("inpaint", image, mask=mask, grow=grow, feather=feather, exemplars=exemplars).image
+        edge: _Edge = {"grow": grow, "feather": feather, "exemplars": exemplars}
+        return self._each(image, mask, lambda one, hole: self.restore("inpaint", one, mask=hole, **edge).image)
 
-    def reconstruct(self, image: Pixels) -> Pixels:
+    @overload
+    def reconstruct(self, image: ImageT) -> ImageT: ...
+    @overload
+    def reconstruct(self, image: Sequence[ImageT]) -> list[ImageT]: ...
+    @overload
+    def reconstruct(self, image: Iterator[ImageT]) -> Iterator[ImageT]: ...
+    def reconstruct(self, image: object) -> object:
         """The image as the codebooks see it: rebuilt from codes alone."""
-        return self.restore("reconstruct", image).image
+        return self._each(image, None, lambda one, _: self.restore("reconstruct", one).image)
 
-    def encode(self, image: Pixels, alpha: Pixels | None = None) -> Codes:
-        """The image as codes and mixing weights; `codes.file` makes bytes of them. Alpha, in the image or beside it,
-        is kept as it is.
+    def encode(self, image: Image, alpha: Pixels | None = None) -> Codes:
+        """The image as codes and mixing weights; `codes.file` makes bytes of them. Alpha, in the image or beside it, if
+        both are arrays, is kept as it is. Codes do not know the kind of their image.
 
-        Raises InputError for an array that is not an image, WeightsError for a network that needs more than codes,
-        DeviceError.
+        Raises InputError for what is not an image, WeightsError for a network that needs more than codes, DeviceError.
         """
-        check_image(image, alpha)
-        color, inside = apart(image)
+        pixels = _taken_with(image, alpha).pixels
+        color, inside = apart(pixels)
         coverage = inside if alpha is None else alpha
-        with working(*image.shape[:2]):
+        with working(*pixels.shape[:2]):
             codes = self._codes().encode(covered(color, coverage))
         return replace(codes, alpha=coverage)
 
-    def decode(self, codes: Codes) -> Restored:
-        """The image that codes hold, in the layout and dtype that they were made from; grey with alpha comes as RGBA.
+    def decode(self, codes: Codes) -> Restored[Pixels]:
+        """The image that codes hold, as an array, in the layout and dtype that they were made from; grey with alpha
+        comes as RGBA.
 
         The same bits each time, on one machine, device and precision. Raises WeightsError for codes that were made
         with other weights, InputError, DeviceError.
         """
+        require_codes(codes)
         with working(codes.height, codes.width):
             decoded = self._codes().decode(codes)
             image = decoded.pixels
@@ -181,15 +274,15 @@ class Restorer:
 
     def needs_download(self, task: str, scale: float = 4) -> bool:
         """Whether `prepare` would download weights first. Raises UsageError, WeightsError."""
-        return self._source.needs_download(task, _factor(_known(task), scale))
+        return self._source.needs_download(task, factor_of(known_task(task), scale))
 
     def prepare(self, task: str, scale: float = 4, denoise: float = 1.0) -> str:
         """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""
-        return network_digest(self._runner(_known(task), scale, denoise).network)
+        return network_digest(self._runner(known_task(task), scale, denoise).network)
 
     def factors(self, task: str) -> tuple[int, ...]:
         """Of the task's scales, those for which the weights have networks. Raises WeightsError."""
-        known = _known(task)
+        known = known_task(task)
         most = self._source.largest_scale(known.name)
         found = tuple(scale for scale in known.scales if scale <= most)
         if not found:
@@ -202,53 +295,67 @@ class Restorer:
         """Raises DeviceError if an image of height × width pixels clearly does not fit the memory; `deep`: it has more
         than 8 bits a channel.
         """
-        self._runner(_known(task), scale, denoise).require_room(height, width, deep=deep)
+        self._runner(known_task(task), scale, denoise).require_room(height, width, deep=deep)
 
     def restore(
         self,
         task: str,
-        image: Pixels,
+        image: ImageT,
         *,
         alpha: Pixels | None = None,
         scale: float = 4,
         size: Size | None = None,
         denoise: float = 1.0,
-        mask: npt.NDArray[np.bool_] | Hole | None = None,
+        mask: Mask | None = None,
         grow: int = 0,
         feather: int = 0,
         exemplars: bool = True,
-    ) -> Restored:
+    ) -> Restored[ImageT]:
         """One image through one task, with the mixing weights.
 
         task: a name of `tasks.TASKS`.
-        image: as in the class. alpha: its alpha, H×W, if that is not its last channel; the alpha of the result is then
-            `Restored.alpha`.
+        image: as in the class. alpha: its alpha, H×W, if both are arrays and it is not the last channel of the image;
+            the alpha of the result is then `Restored.alpha`.
         scale, denoise: for tasks that have a choice of them, as `sr` does. size: (height, width) of the result in
             pixels, for tasks that enlarge, if `scale` is only to choose the network: each side from 1 to that of the
             image times the factor of the network, which is the smallest that is at least `scale`.
-        mask, grow, feather, exemplars: for tasks that fill holes: the mask (bool H×W, True in the hole), how far it
-            grows and how far it blends beyond that, in pixels, and whether wide holes get texture from known parts of
-            the image (`engine.exemplars`); or the whole `Hole`, whose `opaque` makes alpha full in the hole.
+        mask, grow, feather, exemplars: for tasks that fill holes: the mask, as in `inpaint`, how far it grows and how
+            far it blends beyond that, in pixels, and whether wide holes get texture from known parts of the image
+            (`engine.exemplars`); or the whole `Hole`, whose `opaque` makes alpha full in the hole.
 
-        Raises UsageError for impossible values, InputError for an array that is not an image or not its mask
+        Raises UsageError for impossible values and after `close`, InputError for what is not an image or not its mask
         and for a hole that is the whole image, WeightsError, and DeviceError when there is not enough memory.
         """
-        known = _known(task)
-        check_image(image, alpha)
-        color, inside = apart(image)
-        hole = _hole_of(mask, image, grow, feather, exemplars=exemplars) if known.fills_hole else None
-        _check_size(known, scale, size, image.shape)
+        known, given = known_task(task), _taken_with(image, alpha)
+        pixels = given.pixels
+        color, inside = apart(pixels)
+        hole = hole_of(mask, pixels, grow, feather, exemplars=exemplars) if known.fills_hole else None
+        check_size(known, scale, size, pixels.shape)
         coverage = inside if alpha is None else alpha
-        with working(*image.shape[:2]):
+        with working(*pixels.shape[:2]):
             # Outside a filled hole every value stays bit-identical, also hidden colours; other tasks replace these.
             seen = color if hole is not None else covered(color, coverage)
-            restored = self._restored(known, seen, hole, scale, denoise, size=size, coverage=coverage)
+            restored: Restored[Any] = self._restored(known, seen, hole, scale, denoise, size=size, coverage=coverage)
             if coverage is not None:
                 coverage = resize(coverage, *restored.image.shape[:2])
                 coverage = opaque_in(coverage, hole.mask) if hole is not None and hole.opaque else coverage
-            if inside is None:
-                return replace(restored, alpha=coverage)
-            return replace(restored, image=joined(restored.image, coverage))
+            if inside is not None:
+                restored, coverage = replace(restored, image=joined(restored.image, coverage)), None
+            return replace(restored, image=given.in_kind(restored.image), alpha=coverage)
+
+    def _each(self, images: object, masks: object, one: One) -> object:
+        self._require_open()
+        return each(images, masks, one)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            hint = "Make another one by Restorer.from_pretrained, or use it before the end of its `with` block."
+            raise UsageError("this Restorer has been closed", hint=hint)
+
+    def _forget_networks(self) -> None:
+        self._runners, self._coder = {}, None
+        gc.collect()  # The parts of a runner refer to one another.
+        release(self._device)
 
     def _restored(
         self,
@@ -260,7 +367,7 @@ class Restorer:
         *,
         size: Size | None,
         coverage: Pixels | None,
-    ) -> Restored:
+    ) -> Restored[Pixels]:
         """Colours through a task's network, in the requested size, with the filled hole composed into the image.
 
         coverage: the image's alpha, whose hidden pixels are no texture to copy.
@@ -289,12 +396,14 @@ class Restorer:
 
     def _runner(self, task: Task, scale: float, denoise: float = 1.0) -> Runner:
         """The network for a task: of the smallest of its scales that is at least `scale`."""
-        factor = _factor(task, scale)
+        factor = factor_of(task, scale)
+        require_numbers(denoise=denoise)
         denoise = denoise if task.denoises else 1.0
         with self._loading:
+            self._require_open()
             earlier, runner = self._runners.get((task.name, factor), (None, None))
             if runner is None or earlier != denoise:
-                with _loading():
+                with loading():
                     network, _ = self._source.network(task.name, factor, denoise)
                 if self._options.precision == "int8" and denoise != 1 and not network.ranges:
                     what = "int8 needs full noise removal (--denoise 1)"
@@ -304,89 +413,10 @@ class Restorer:
             return runner
 
 
-def network_digest(network: AdaCode) -> str:
-    """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32, also of its
-    ranges for 8 bits, and of how near these images are as its weights state it, if it has any.
-
-    Weights are identified by their values, not by their file: converted or renamed weights have the same digest.
-    """
-    digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
-    ranges = {f"{name} {one.zero}": one.steps_C for name, one in network.ranges.items()}
-    for name, one in network.ranges.items():
-        if one.filters is not None:
-            ranges |= {f"{name} weight": one.filters.weight_OIHW, f"{name} bias": one.filters.bias_O}
-    for key, value in (*sorted(network.state_dict().items()), *sorted(ranges.items())):
-        digest.update(key.encode())
-        digest.update(value.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())
-    if network.int8_psnr_db is not None:  # the precision that auto takes depends on it
-        digest.update(f"int8_psnr_db {network.int8_psnr_db!r}".encode())
-    return digest.hexdigest()
-
-
-def lanes_of(device: torch.device) -> int:
-    """How many threads keep a device busy: on a GPU others queue images while the first one waits, and their small
-    images run as one batch.
-    """
-    return _LANES if device.type == "cuda" else 1
-
-
-def _factor(task: Task, scale: float) -> int:
-    """The smallest of a task's scales that is at least `scale`."""
-    return min((s for s in task.scales if s >= scale), default=max(task.scales))
-
-
-def _known(name: str) -> Task:
-    if name not in TASKS:
-        raise UsageError(f"unknown task {name!r}", hint=f"Choose one of: {', '.join(TASKS)}.")
-    return TASKS[name]
-
-
-def _check_size(task: Task, scale: float, size: Size | None, shape: tuple[int, ...]) -> None:
-    """Raises UsageError for a scale, or a size of the result, that a task cannot make of an image of this shape."""
-    if not task.enlarges:
-        if size is not None:
-            hint = f"Leave out the size: the results of {task.name} are as large as their images."
-            raise UsageError(f"{task.name} makes no results of another size", hint=hint)
-        return
-    most = max(task.scales)
-    if not 1 <= scale <= most:
-        raise UsageError(f"scale {scale:g} is not between 1 and {most}", hint="For a larger factor, enlarge twice.")
-    height, width = (side * _factor(task, scale) for side in shape[:2])
-    if size is not None and not (1 <= size[0] <= height and 1 <= size[1] <= width):
-        raise UsageError(
-            f"a result of {size[1]}×{size[0]} pixels is not possible: with scale {scale:g}, it has from 1×1 to "
-            f"{width}×{height} pixels",
-            hint="Choose a smaller size, or a larger scale. For more than that, enlarge twice.",
-        )
-
-
-def _hole_of(
-    mask: npt.NDArray[np.bool_] | Hole | None, image: Pixels, grow: int, feather: int, *, exemplars: bool
-) -> Hole:
-    """The hole of an image. Raises UsageError for an impossible edge.
-
-    Raises InputError without a mask of the image's size, and for a hole that is the whole image.
-    """
-    hole = mask if isinstance(mask, Hole) or mask is None else Hole(mask, grow, feather, exemplars=exemplars)
-    if hole is None or hole.mask.shape != image.shape[:2] or hole.mask.dtype != np.bool_:
-        found = "no mask" if hole is None else f"a {hole.mask.dtype} mask of shape {hole.mask.shape}"
-        raise InputError(f"{found} for an image of {image.shape[:2]}", hint="Give a boolean mask, True in the holes.")
-    if hole.grown.all():  # The network would make a nearly black image of nothing.
-        grows = "" if hole.mask.all() else f", which grows by {hole.grow_px} px,"
-        raise InputError(
-            f"its mask{grows} covers the whole image, so nothing is left from which the hole could be filled",
-            hint="Check the mask, or the image with --mask-color or --mask-alpha. White is filled; --grow enlarges it.",
-        )
-    return hole
-
-
-@contextmanager
-def _loading() -> Iterator[None]:
-    """Translates exceptions to DeviceError: too little memory for the network itself."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        hint = "Close other programs, or use smaller weights."
-        raise DeviceError("out of memory while the weights were loaded", hint=hint) from error
+def _taken_with(image: object, alpha: Pixels | None) -> Taken:
+    """An image of any kind as an array, checked; with the alpha that is given beside it."""
+    if alpha is not None:
+        require_alpha_beside(alpha, image)
+    given = taken(image)
+    check_image(given.pixels, alpha)
+    return given
