@@ -3,7 +3,7 @@
 A task of a family is spread over three files, as its stages were trained: the basis codebooks, the fused part
 (what turns codes into images), both shared by all tasks, and the task's own encoder. A "whole" file holds all.
 The shared parts are compared bit for bit: with other codes than in its training, a task would silently make wrong
-images.
+images. Therefore the file of a task states the digests of the parts that it was trained with (`parts.part_digest`).
 
 A file can hold a second set of values for some of its tensors: those of a network that keeps noise and grain.
 Interpolated values give a strength of noise removal in between (linear interpolation of weights: Wang et al. 2018,
@@ -36,6 +36,7 @@ from adacode_cli.checkpoints.base_models import (
     whole_licence,
 )
 from adacode_cli.checkpoints.integrity import read_json
+from adacode_cli.checkpoints.parts import digests_in, part_digest
 from adacode_cli.checkpoints.soundness import require_finite
 from adacode_cli.errors import DeviceError, OutputError, UsageError, WeightsError, reason, translated
 from adacode_cli.model.config import NetworkConfig
@@ -65,8 +66,8 @@ _FAITHFUL = "faithful."
 # its filters for 8 bits: a weight as whole numbers (int8), a factor for each output channel and a bias, both float32.
 _INT8, _STEPS, _ZERO = "int8.", ".steps", ".zero"
 _WEIGHT, _FACTOR, _BIAS = ".weight", ".factor", ".bias"
-# In the metadata, beside the configuration: earlier versions ignore it.
-_INT8_PSNR = "int8_psnr_db"
+# In the metadata, beside the configuration: earlier versions ignore them.
+_INT8_PSNR, PARTS = "int8_psnr_db", "parts"
 # Limit in characters: the time to separate names and licences grows faster than the length of a text.
 _MAX_BASE, _MAX_TEXT = 20_000, 1_000_000
 _LONG = ("recipe", "source", "trained_on")
@@ -121,6 +122,8 @@ class Weights:
     `ranges`: of the convolutions that may run in 8 bits, measured with `tensors`; empty where there are none.
     `int8_psnr_db`: the mean PSNR in dB, measured with these ranges, of images in 8 bits to those in float32; None where
     it is not known.
+    `parts`: of the file of a task, the digests (`parts.part_digest`) of "basis" and "fused" as they belong to it. It is
+    empty in files of earlier versions, which are read without a check, and in files of other parts.
     """
 
     part: Part
@@ -130,6 +133,7 @@ class Weights:
     faithful: dict[str, Tensor] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=dict)
     int8_psnr_db: float | None = None
+    parts: dict[str, str] = field(default_factory=dict)
 
     def denoising(self, strength: float) -> dict[str, Tensor]:
         """The tensors for a strength of 0 (`faithful`) to 1 (`tensors`); between the two, linear interpolation.
@@ -181,6 +185,8 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
     }
     if weights.int8_psnr_db is not None:
         header[_INT8_PSNR] = weights.int8_psnr_db
+    if weights.parts:
+        header[PARTS] = weights.parts
     every = weights.tensors | {_FAITHFUL + key: tensor for key, tensor in weights.faithful.items()}
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(every.items())}
     tensors |= _range_tensors(weights.ranges)
@@ -326,7 +332,8 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
             raise WeightsError(f"has values that keep noise of other tensors than its own: {_FAITHFUL}{key}")
     ranges = _ranges_in(tensors)
     psnr_db = _int8_psnr(header) if ranges else None
-    return Weights(header["part"], config, Provenance(**provenance), own, faithful, ranges, psnr_db)
+    parts = digests_in(header, PARTS) if header["part"] == "task" else {}
+    return Weights(header["part"], config, Provenance(**provenance), own, faithful, ranges, psnr_db, parts)
 
 
 def _int8_psnr(header: Mapping[str, Any]) -> float | None:
@@ -338,9 +345,10 @@ def _int8_psnr(header: Mapping[str, Any]) -> float | None:
     return float(found)
 
 
-def split(whole: Weights) -> dict[Part, Weights]:
-    """A whole network as its three parts. The shared ones do not depend on what reconstruction alone has: a decoder of
-    its own, and further levels of codes.
+def split(whole: Weights, dtype: torch.dtype = torch.float32) -> dict[Part, Weights]:
+    """A whole network as its three parts; the task's states the digests of the others as files of `dtype` have them.
+
+    The shared parts do not depend on what reconstruction alone has: a decoder of its own, and further levels of codes.
     """
     config = replace(whole.config, own_decoder=None, residual=None)
     shared = replace(whole, config=config, ranges={}, int8_psnr_db=None)
@@ -350,7 +358,8 @@ def split(whole: Weights) -> dict[Part, Weights]:
         groups[part_of(key)].tensors[key] = tensor
     for key, tensor in whole.faithful.items():
         groups[part_of(key)].faithful[key] = tensor
-    return groups
+    digests = {part: part_digest(groups[cast(Part, part)].tensors, dtype) for part in SHARED_PARTS}
+    return groups | {"task": replace(groups["task"], parts=digests)}
 
 
 def differing(state: Mapping[str, Tensor], shared: Mapping[str, Tensor], parts: tuple[Part, ...]) -> list[str]:

@@ -92,7 +92,7 @@ def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, W
         raise TrainingError("is missing", path=path, hint="Bundle a folder in which `adacode train fuse` has ended.")
     own, *restoring = _networks()
     fused = _whole(path, own)
-    shared = split(fused)
+    shared = split(fused, dtype)
     found = {"basis": shared["basis"], FUSED: shared["fused"], own: shared["task"]}
     sources = dict.fromkeys(found, path)
     for name in restoring:
@@ -100,7 +100,7 @@ def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, W
         if path.is_file():
             whole = _whole(path, name)
             _require_same_shared(name, path, whole, fused)
-            found[name] = split(whole)["task"]
+            found[name] = split(whole, dtype)["task"]
         elif path.with_suffix(".checkpoint").exists():
             on_note(f"left out: {path.with_suffix('.checkpoint')}: the training of {name} has not ended")
     for name, weights in found.items():
