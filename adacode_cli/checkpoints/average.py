@@ -34,7 +34,7 @@ from adacode_cli.checkpoints.format import (
 )
 from adacode_cli.checkpoints.load import shared_parts_beside
 from adacode_cli.checkpoints.real_esrgan import TrunkStart, as_trunk, is_start, read_tensors, require_size, start_of
-from adacode_cli.checkpoints.soundness import key_problems, require_plausible, without_memory
+from adacode_cli.checkpoints.soundness import as_float32, key_problems, require_plausible, without_memory
 from adacode_cli.errors import OutputError, UsageError, WeightsError, translated
 from adacode_cli.model.config import NetworkConfig
 
@@ -164,7 +164,7 @@ def _require_place(first: Path, second: Path, target: Path, *, overwrite: bool) 
 def _read(path: Path, share: float) -> _Input:
     stored, metadata = read_tensors(path, _HINT)
     dtype = shared_dtype(stored)
-    tensors = {key: tensor.float() for key, tensor in stored.items()}
+    tensors = as_float32(stored, path)
     if METADATA_KEY in metadata:
         weights = weights_of(tensors, metadata, path)
         _require_complete(weights, path)

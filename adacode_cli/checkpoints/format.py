@@ -37,7 +37,7 @@ from adacode_cli.checkpoints.base_models import (
 )
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.checkpoints.parts import digests_in, part_digest
-from adacode_cli.checkpoints.soundness import require_finite
+from adacode_cli.checkpoints.soundness import as_float32, require_finite
 from adacode_cli.errors import DeviceError, OutputError, UsageError, WeightsError, reason, translated
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.ranges import Filters, InputRange, Ranges, whole_weight
@@ -236,11 +236,11 @@ def _filters_in(
 def read_weights(path: Path) -> Weights:
     """Reads a file that `write_weights` wrote, of any dtype. Raises WeightsError, naming the file."""
     tensors, metadata = read_safetensors(path, _HINT)
-    return weights_of({key: tensor.float() for key, tensor in tensors.items()}, metadata, path)
+    return weights_of(as_float32(tensors, path), metadata, path)
 
 
 def stored_dtype(path: Path) -> torch.dtype:
-    """What a file stores its weights as: fp16 or bf16 if all of them are; float32 otherwise, also for a `.pth` file."""
+    """What a file stores its weights as: fp16 or bf16 if all of them are; else float32, also for a pickled file."""
     if path.suffix.lower() != ".safetensors":
         return torch.float32
     tensors, _ = read_safetensors(path, _HINT)

@@ -15,8 +15,9 @@ from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, Loc
 from adacode_cli.checkpoints.parts import require_stated
 from adacode_cli.checkpoints.presence import other_task
 from adacode_cli.checkpoints.priors import StoredPrior, load_prior, prior_beside, read_prior
-from adacode_cli.checkpoints.published import PICKLED, read_published
+from adacode_cli.checkpoints.published import read_published
 from adacode_cli.checkpoints.soundness import key_problems, listing, require_finite, require_plausible, without_memory
+from adacode_cli.checkpoints.suffixes import PICKLED
 from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -170,7 +171,7 @@ class WeightsSource:
 
 
 def read_any(path: Path) -> Weights:
-    """A `.pth` in the published layout or a safetensors file of adacode. Raises WeightsError."""
+    """A pickled file in the published layout or a safetensors file of adacode. Raises WeightsError."""
     if path.suffix.lower() in PICKLED:
         config, tensors = read_published(path)
         provenance = Provenance(family="published", licence=PUBLISHED_LICENCE, source=path.name)
@@ -179,7 +180,7 @@ def read_any(path: Path) -> Weights:
 
 
 def convert_published(source: Path, target: Path) -> None:
-    """A published `.pth` → our format, float32, whole. Raises WeightsError, OutputError."""
+    """A published checkpoint → our format, float32, whole. Raises WeightsError, OutputError."""
     weights = read_any(source)
     build(weights.config, weights.tensors, source)
     write_weights(target, weights)

@@ -115,17 +115,27 @@ def _released(
     with exclusive(target):
         if _is_converted(target, url, known):
             return target
-        published = release.download(url, target.parent, on_progress=on_progress)
-        temporary = target.with_name(f".{entry.name}.{secrets.token_hex(4)}.safetensors")
-        try:
-            with storing(target):
-                convert(published, temporary)
-                converted = integrity.sha256_of(temporary)
-                known.record_conversion(url, converted)
-                temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+        def make(published: Path) -> str:
+            return _make(target, published, convert)
+
+        published = release.download(url, target.parent, accept=make, on_progress=on_progress)
+        if not _is_converted(target, url, known):  # it was made earlier, and is damaged or gone
+            known.record_conversion(url, make(published))
     return target
+
+
+def _make(target: Path, published: Path, convert: Convert) -> str:
+    """Converts a published file; the SHA-256 of the result at `target`. What is not recorded later is not used."""
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.safetensors")
+    try:
+        with storing(target):
+            convert(published, temporary)
+            converted = integrity.sha256_of(temporary)
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return converted
 
 
 def _is_converted(target: Path, url: str, known: KnownDigests) -> bool:

@@ -104,7 +104,9 @@ def pull(
 @app.command("convert", epilog=_CONVERT_EPILOG, no_args_is_help=True)
 def convert(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint (.pth, .pt, .ckpt).")
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
     overwrite: Annotated[bool, flag("--overwrite", help="Replace OUT if it exists.")] = False,
     verbose: Verbose = 0,
