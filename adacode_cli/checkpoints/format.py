@@ -31,6 +31,7 @@ from adacode_cli.checkpoints.base_models import (
     NOT_STATED,
     joined_licences,
     joined_models,
+    joined_texts,
     licence_in,
     stated_licence,
     whole_licence,
@@ -78,8 +79,9 @@ _HINT = "Use a file written by adacode (or convert a published .pth: adacode wei
 class Provenance:
     """Where weights come from: their family, what they were trained on, under which licence, by which version.
 
-    `base_model` names weights of other authors that training started from, as `base_models.described` does, "" if there
-    are none; `base_licence` is their licence, "" if it is not stated, and `licence` that of everything else.
+    All of it is of the weights and of every ancestor: of all files that their training began with or was built on.
+    `base_model` names ancestors that are weights of other authors or of other runs, as `base_models.described` does, ""
+    if there are none; `base_licence` is their licence, "" if it is not stated, and `licence` that of everything else.
     `recipe` is the JSON text of the settings of their training, "" if unknown. Later versions may add fields: a file
     may lack some, and may hold some of a newer version, which are ignored.
     """
@@ -101,13 +103,14 @@ class Provenance:
     def with_sources(self, ours: Sequence[Provenance], bases: Sequence[tuple[str, str]] = ()) -> Provenance:
         """This one for weights that are made from other weights (`ours`), and from base models with their licences.
 
-        The training data, licences and base models of `ours` hold for the new weights too.
+        The training data, licences and base models of `ours` hold for the new weights too. A licence that one of them
+        does not state is `NOT_STATED`, if others state theirs.
         """
         pairs = [*((one.base_model, one.base_licence) for one in ours), *bases]
         stated = any(one.licence for one in ours)
         return replace(
             self,
-            trained_on="; ".join(dict.fromkeys(one.trained_on for one in ours if one.trained_on)),
+            trained_on=joined_texts(*(one.trained_on for one in ours)),
             licence=joined_licences(*(one.licence or NOT_STATED for one in ours)) if stated else "",
             base_model=joined_models(*(name for name, _ in pairs)),
             base_licence=joined_licences(*(stated_licence(name, licence) for name, licence in pairs)),

@@ -24,14 +24,15 @@ import torch
 
 from adacode_cli.atomic import replacing
 from adacode_cli.checkpoints import catalogue_file
-from adacode_cli.checkpoints.base_models import notice_of
+from adacode_cli.checkpoints.base_models import NOT_STATED, notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
 from adacode_cli.checkpoints.format import DTYPES, Weights, differing, read_weights, split, to_bytes
+from adacode_cli.checkpoints.licences import is_mix, stricter_than, strictest, unknown_in
 from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError, reason, translated
 from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.model_card import BundledFamily, BundledFile, model_card
 from adacode_cli.training.run_names import FUSED
-from adacode_cli.training.run_record import RunRecord, mapping, read_run
+from adacode_cli.training.run_record import read_run
 
 OnNote = Callable[[str], None]
 
@@ -52,14 +53,16 @@ def bundle(
 
     family: name of the family; if it is None, it is read from the run's files.
     dtype: of the stored tensors.
-    licence: of all files; if it is None, each file keeps its own, or has that of the photographs (shards.json) if it
-        states none. Statements on base models are kept; an entry's licence holds for both, and a notice that this
-        program has is added.
+    licence: of all files; if it is None, each file keeps its own. Statements on base models are kept; an entry's
+        licence holds for both, and a notice that this program has is added. A task's file also states what the shared
+        parts state, because they belong to it.
     overwrite: replaces files that exist. Otherwise a card that exists is kept.
-    on_note: gets a note on a task that is left out because its training has not ended, and on a card that is kept.
+    on_note: gets a note on a task that is left out because its training has not ended, on a card that is kept, and on
+        several licences.
 
     Raises TrainingError without a stage II, for a task over other shared parts than the stage-II network's, and for
-    values that `dtype` cannot hold; UsageError for an invalid name of a family; WeightsError where the catalogue
+    values that `dtype` cannot hold; UsageError for an invalid name of a family, and for a `licence` that demands less
+    than that of what the weights were made from; WeightsError where the catalogue
     in `target` is damaged or uses the names for something else, or where this installation lacks a notice; OutputError
     where weights (or another text under a notice's name) exist and `overwrite` is False, where files of an earlier
     bundle would not fit, or the disk cannot be written to.
@@ -67,7 +70,7 @@ def bundle(
     parts = _parts(run_folder, dtype, on_note)
     record = read_run(run_folder)
     record.require_undamaged()
-    found = _named(parts, family, licence, record)
+    found = _licensed(_named(parts, family), licence, on_note)
     name = found[FUSED].provenance.family
     card = target / f"{name}.md"
     notices = _notices(found)
@@ -144,21 +147,46 @@ def _require_range(weights: Weights, dtype: torch.dtype, path: Path) -> None:
             )
 
 
-def _named(
-    found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunRecord
-) -> dict[str, Weights]:
-    """The parts with the family's name and a licence in their provenance."""
-    name = found[FUSED].provenance.family if family is None else family
+def _named(found: Mapping[str, Weights], family: str | None) -> dict[str, Weights]:
+    """The parts with the family's name in their provenance; a task's has that of the shared parts too."""
+    shared = found[FUSED].provenance
+    name = shared.family if family is None else family
     if not is_name(name):
         problem = f"{name!r} cannot be a family's name: lower-case letters, digits and single hyphens"
         raise UsageError(problem, hint="Choose one with --family.")
-    of_photographs = str(mapping(record.shards).get("licence") or "")
     named = {}
     for part, weights in found.items():
-        # Stages may have been trained on different photographs; the manifest is that of the last one.
-        own = licence or weights.provenance.licence or of_photographs
-        named[part] = replace(weights, provenance=replace(weights.provenance, family=name, licence=own))
+        whole = weights.provenance.with_sources([weights.provenance, shared])
+        named[part] = replace(weights, provenance=replace(whole, family=name))
     return named
+
+
+def _licensed(found: dict[str, Weights], licence: str | None, on_note: OnNote) -> dict[str, Weights]:
+    """The parts under `licence`, if one is given, which may not demand less than what they were made from."""
+    if licence is not None:
+        found = _under(found, licence, on_note)
+    wholes = {part: weights.provenance.whole_licence for part, weights in found.items()}
+    for whole in dict.fromkeys(wholes.values()):
+        if is_mix(whole):
+            parts = ", ".join(part for part, own in wholes.items() if own == whole)
+            on_note(f"several licences hold for {parts}: {whole}; the strictest is {strictest(whole)}")
+    return found
+
+
+def _under(found: Mapping[str, Weights], licence: str, on_note: OnNote) -> dict[str, Weights]:
+    unknown: list[str] = []
+    under = {}
+    for part, weights in found.items():
+        own = weights.provenance.licence
+        if stricter := stricter_than(licence, own):
+            hint = "Leave out --licence: the files then state all licences. Or give one that demands as much."
+            raise UsageError(f"--licence {licence}: {part} was made from works under {stricter}", hint=hint)
+        unknown += [name for name in unknown_in(own) if name != licence]
+        under[part] = replace(weights, provenance=replace(weights.provenance, licence=licence))
+    if unknown:
+        names = " and ".join(dict.fromkeys("not stated" if one == NOT_STATED else repr(one) for one in unknown))
+        on_note(f"--licence {licence} is your own statement: the licence of what the weights were made from is {names}")
+    return under
 
 
 def _notices(found: Mapping[str, Weights]) -> dict[str, bytes]:
