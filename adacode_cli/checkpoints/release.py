@@ -19,7 +19,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -137,6 +137,40 @@ def _is_page(path: Path) -> bool:
         return file.read(64).lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
 
 
+def sizes_of(urls: Iterable[str], *, policy: RetryPolicy = DEFAULT_POLICY) -> list[int | None]:
+    """The sizes in bytes of the files that `download` would fetch; None where the server does not tell now.
+
+    Each server is asked once. Raises WeightsError for an address that is not safe.
+    """
+    import httpx2
+
+    sizes: list[int | None] = []
+    with _client(policy) as client:
+        for url in urls:
+            source = _address(url)
+            _require_secure(source)
+            try:
+                answer = client.head(source, timeout=policy.connect_timeout_s)
+            except httpx2.HTTPError:
+                sizes.append(None)
+                continue
+            length = answer.headers.get("Content-Length", "")
+            sizes.append(int(length) if answer.status_code == 200 and length.isdecimal() else None)
+    return sizes
+
+
+def _client(policy: RetryPolicy) -> httpx2.Client:
+    """A client that checks every address, those of redirects too."""
+    # Imported here because only a download needs it.
+    import httpx2
+
+    timeout = httpx2.Timeout(policy.silence_timeout_s, connect=policy.connect_timeout_s)
+    # The hook also sees every redirect, before it is followed.
+    hooks = {"request": [lambda request: _require_secure(str(request.url))]}
+    agent = {"User-Agent": f"adacode-cli/{__version__}", "Accept-Encoding": "identity"}
+    return httpx2.Client(timeout=timeout, follow_redirects=True, event_hooks=hooks, headers=agent)
+
+
 def _changed(url: str, record: Path) -> str:
     return (
         "The file behind this address is not the one that was downloaded first. If its authors replaced it and you "
@@ -198,15 +232,8 @@ def _transfer(url: str, part: PartialFile, *, policy: RetryPolicy, on_progress: 
     Raises WeightsError if the server refuses or all attempts fail (the bytes that arrived stay in `part` for the next
     run), OutputError if the file cannot be written.
     """
-    # Imported here because only a download needs it.
-    import httpx2
-
-    # The hook also sees every redirect, before it is followed.
-    timeout = httpx2.Timeout(policy.silence_timeout_s, connect=policy.connect_timeout_s)
-    hooks = {"request": [lambda request: _require_secure(str(request.url))]}
-    agent = {"User-Agent": f"adacode-cli/{__version__}", "Accept-Encoding": "identity"}
     furthest, fruitless = 0, 0
-    with httpx2.Client(timeout=timeout, follow_redirects=True, event_hooks=hooks, headers=agent) as client:
+    with _client(policy) as client:
         while True:
             try:
                 _attempt(client, url, part, on_progress)

@@ -73,6 +73,21 @@ def require_here(entry: Entry) -> None:
             raise _not_here(entry)
 
 
+def release_folder() -> Path:
+    """Where published files and their conversions are kept. Raises WeightsError without a cache folder."""
+    return cache_dir() / "releases"
+
+
+def to_download(entry: Entry, catalogue: Catalogue) -> str | None:
+    """The address of the published file that `resolve` would download for an entry; None for what is here already, and
+    for an entry of another kind. Raises WeightsError without a cache folder.
+    """
+    if entry.kind != "release":
+        return None
+    here = (_converted_path(entry), release_folder() / entry.files[0])
+    return None if any(path.is_file() for path in here) else f"{catalogue.release}/{entry.files[0]}"
+
+
 def _stored(
     file: WeightsFile, entry: Entry, catalogue: Catalogue, bundled: Path, hub_repo: str | None, *, allow_download: bool
 ) -> Path:
@@ -98,7 +113,7 @@ def _on_hub(name: str, catalogue: Catalogue, hub_repo: str | None) -> HubFile | 
 
 
 def _converted_path(entry: Entry) -> Path:
-    return cache_dir() / "releases" / f"{entry.name}.safetensors"
+    return release_folder() / f"{entry.name}.safetensors"
 
 
 def _released(
