@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adacode_cli.checkpoints.base_models import ancestor
 from adacode_cli.checkpoints.licences import is_mix, strictest
-from adacode_cli.checkpoints.load import read_any
+from adacode_cli.checkpoints.load import read_any, shared_parts_beside
 from adacode_cli.training.session import TrainingSession
 
 
@@ -20,8 +20,11 @@ def inherit(session: TrainingSession, files: Iterable[Path], bases: Sequence[tup
     """
     ours, named = [session.provenance], list(bases)
     for path in files:
-        found = read_any(path).provenance
+        weights = read_any(path)
+        found = weights.provenance
         ours.append(found)
+        if weights.part == "task":  # of a bundle; in those of earlier versions each part states its own
+            ours += [part.provenance for _, part in shared_parts_beside(path, weights)]
         if path.absolute().parent.resolve() != session.folder.path.absolute().resolve():
             # Without that of its own base models, which are named themselves.
             named.append((ancestor(path.stem, found.family, found.licence, found.source), found.licence))

@@ -14,7 +14,7 @@ catalogue after the weights that it describes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +26,21 @@ from adacode_cli.atomic import replacing
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.base_models import NOT_STATED, notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
-from adacode_cli.checkpoints.format import DTYPES, Weights, differing, read_weights, split, to_bytes
+from adacode_cli.checkpoints.format import (
+    DTYPES,
+    Provenance,
+    Weights,
+    differing,
+    part_of,
+    read_weights,
+    split,
+    to_bytes,
+)
 from adacode_cli.checkpoints.licences import is_mix, stricter_than, strictest, unknown_in
 from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError, reason, translated
 from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.model_card import BundledFamily, BundledFile, model_card
-from adacode_cli.training.run_names import FUSED
+from adacode_cli.training.run_names import BASIS, FUSED
 from adacode_cli.training.run_record import read_run
 
 OnNote = Callable[[str], None]
@@ -70,7 +79,7 @@ def bundle(
     parts = _parts(run_folder, dtype, on_note)
     record = read_run(run_folder)
     record.require_undamaged()
-    found = _licensed(_named(parts, family), licence, on_note)
+    found = _licensed(_named(parts, family, _of_bases(run_folder, parts["basis"])), licence, on_note)
     name = found[FUSED].provenance.family
     card = target / f"{name}.md"
     notices = _notices(found)
@@ -147,9 +156,21 @@ def _require_range(weights: Weights, dtype: torch.dtype, path: Path) -> None:
             )
 
 
-def _named(found: Mapping[str, Weights], family: str | None) -> dict[str, Weights]:
+def _of_bases(run_folder: Path, basis: Weights) -> list[Provenance]:
+    """What the files of stage I state whose codebooks the run uses: earlier versions did not pass it on to stage II."""
+    books = [tensor.flatten() for tensor in basis.tensors.values()]
+    stated = []
+    for path in sorted(run_folder.glob(f"{BASIS}*.safetensors")):
+        weights = read_weights(path)
+        own = [tensor.flatten() for key, tensor in weights.tensors.items() if part_of(key) == "basis"]
+        if any(torch.equal(one, book) for one in own for book in books):
+            stated.append(weights.provenance)
+    return stated
+
+
+def _named(found: Mapping[str, Weights], family: str | None, of_bases: Sequence[Provenance]) -> dict[str, Weights]:
     """The parts with the family's name in their provenance; a task's has that of the shared parts too."""
-    shared = found[FUSED].provenance
+    shared = found[FUSED].provenance.with_sources([found[FUSED].provenance, *of_bases])
     name = shared.family if family is None else family
     if not is_name(name):
         problem = f"{name!r} cannot be a family's name: lower-case letters, digits and single hyphens"

@@ -89,7 +89,7 @@ def test_a_bundle_cannot_be_under_less_than_its_photographs(run, tmp_path):
 
 def test_what_is_not_stated_does_not_become_free(free, tmp_path, finished):
     """The shards of the last stage say nothing of those before."""
-    copied = Path(shutil.copytree(finished, tmp_path / "run"))
+    copied = Path(shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("basis-*")))
     fused = read_weights(copied / "fused.safetensors")
     write_weights(copied / "fused.safetensors", replace(fused, provenance=replace(fused.provenance, licence="")))
     code, _, notes = ended(started("weights", "bundle", copied, "-o", tmp_path / "out", "--family", "mine"))
@@ -137,3 +137,33 @@ def test_a_licence_that_demands_less_is_a_usage_error_before_anything_is_written
     bundle(run, "mine", tmp_path / "out", licence=RESERVED, on_note=notes.append)
     assert notes == []
     assert {entry.licence for entry in catalogue_file.load(tmp_path / "out").entries} == {RESERVED}
+
+
+def test_a_run_of_an_earlier_version_states_what_its_bases_do(run, tmp_path):
+    """Its stage II states only its own photographs; the files of stage I lie beside it."""
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    for name in ("fused", "sr-x4"):
+        path = copied / f"{name}.safetensors"
+        weights = read_weights(path)
+        older = replace(weights.provenance, licence="CC0-1.0", trained_on="8 free images")
+        write_weights(path, replace(weights, provenance=older))
+    bundle(copied, "mine", tmp_path / "out")
+    licences = {entry.licence for entry in catalogue_file.load(tmp_path / "out").entries}
+    assert licences == {f"CC0-1.0 AND {RESERVED}"}
+    for path in copied.glob("basis-*.safetensors"):  # bases of another run do not count
+        weights = read_weights(path)
+        write_weights(path, replace(weights, tensors={k: v + 1 for k, v in weights.tensors.items()}))
+    bundle(copied, "mine", tmp_path / "out")
+    assert {entry.licence for entry in catalogue_file.load(tmp_path / "out").entries} == {"CC0-1.0"}
+
+
+def test_a_task_of_an_earlier_bundle_brings_what_its_shared_parts_state(run, free, tmp_path):
+    bundle(run, "mine", tmp_path / "mine")
+    for name in ("reconstruct", "sr-x4"):
+        path = tmp_path / "mine" / f"mine-{name}.safetensors"
+        weights = read_weights(path)
+        older = replace(weights.provenance, licence="CC0-1.0", trained_on="8 free images")
+        write_weights(path, replace(weights, provenance=older))
+    session = tiny_session(free, tmp_path / "on", with_steps(1))
+    assert run_restore(session, tmp_path / "mine" / "mine-reconstruct.safetensors", task="sr", scale=4)
+    assert RESERVED in stated(tmp_path / "on" / "sr-x4.safetensors").licence
