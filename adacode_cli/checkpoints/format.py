@@ -188,7 +188,7 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
     }
     if weights.int8_psnr_db is not None:
         header[_INT8_PSNR] = weights.int8_psnr_db
-    if weights.parts:
+    if weights.part == "task" and weights.parts:
         header[PARTS] = weights.parts
     every = weights.tensors | {_FAITHFUL + key: tensor for key, tensor in weights.faithful.items()}
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(every.items())}
