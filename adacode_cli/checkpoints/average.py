@@ -34,7 +34,7 @@ from adacode_cli.checkpoints.format import (
 )
 from adacode_cli.checkpoints.load import shared_parts_beside
 from adacode_cli.checkpoints.real_esrgan import TrunkStart, as_trunk, is_start, read_tensors, require_size, start_of
-from adacode_cli.checkpoints.soundness import key_problems, require_plausible, without_memory
+from adacode_cli.checkpoints.soundness import as_float32, key_problems, require_plausible, without_memory
 from adacode_cli.errors import OutputError, UsageError, WeightsError, translated
 from adacode_cli.model.config import NetworkConfig
 
@@ -100,7 +100,7 @@ def average(
         apart = {key: ends[key] for key in paired if not torch.equal(ends[key].to(stored), tensors[key].to(stored))}
         ours = replace(ours, faithful=_fitting(apart, stored))
     # The maps of a mean have other ranges.
-    ours = replace(ours, ranges={}, int8_psnr_db=None)
+    ours = replace(ours, ranges={}, int8_psnr_db=None, parts=_parts(ours, a, b))
     made = replace(ours, tensors=_fitting(tensors, stored), provenance=_provenance(ours.provenance, a, b))
     write_file(target, to_bytes(made, stored))
     return len(tensors) - num_kept, num_kept
@@ -134,7 +134,13 @@ def pair(
         _provenance(a.content.provenance, a, b),
         source=f"{_named(clean, a.content)}; with --denoise 0 {_named(faithful, b.content)}",
     )
-    made = replace(a.content, tensors=own, faithful=_fitting(differs, stored), provenance=provenance)
+    made = replace(
+        a.content,
+        tensors=own,
+        faithful=_fitting(differs, stored),
+        provenance=provenance,
+        parts=_parts(a.content, a, b),
+    )
     write_file(target, to_bytes(made, stored))
     return len(differs), len(own) - len(differs)
 
@@ -158,7 +164,7 @@ def _require_place(first: Path, second: Path, target: Path, *, overwrite: bool) 
 def _read(path: Path, share: float) -> _Input:
     stored, metadata = read_tensors(path, _HINT)
     dtype = shared_dtype(stored)
-    tensors = {key: tensor.float() for key, tensor in stored.items()}
+    tensors = as_float32(stored, path)
     if METADATA_KEY in metadata:
         weights = weights_of(tensors, metadata, path)
         _require_complete(weights, path)
@@ -225,11 +231,19 @@ def _differences(one: NetworkConfig, other: NetworkConfig) -> str:
     return ", ".join(f"{name} is {theirs}, not {own}" for name, own, theirs in changed if own != theirs)
 
 
+def _parts(ours: Weights, *sides: _Input) -> dict[str, str]:
+    """The digests of the parts that our file belongs to. Both files have the same parts; one may not state them."""
+    if ours.part != "task":
+        return {}
+    stated = [side.content.parts for side in sides if isinstance(side.content, Weights) and side.content.parts]
+    return ours.parts or next(iter(stated), {})
+
+
 def _shared(path: Path, weights: Weights) -> dict[str, Tensor]:
     """The shared parts that belong to the file of a task, from beside it; of other files nothing."""
     if weights.part != "task":
         return {}
-    parts = shared_parts_beside(path, weights.provenance.family)
+    parts = shared_parts_beside(path, weights)
     return {key: tensor for _, part in parts for key, tensor in part.tensors.items()}
 
 

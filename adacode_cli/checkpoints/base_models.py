@@ -1,4 +1,5 @@
-"""Base models: weights of other authors that training starts from, how files name them, and which notice they need.
+"""Base models: weights of other authors or other runs that training starts from, how files name them, and which notice
+they need.
 
 A base model is named as "NAME (LICENCE, SOURCE)"; several are joined by " and ". Licences are SPDX expressions where
 their authors have written them so. The conditions of a base model's authors (their licence, their notice) hold for all
@@ -14,7 +15,9 @@ NOT_STATED = "LicenseRef-not-stated"
 # A part of the source's name → the file that holds its authors' notice, beside the bundled weights.
 NOTICES = {"Real-ESRGAN": "LICENSE.Real-ESRGAN"}
 
-_AND = " and "
+_AND, _NEXT = " and ", "; "
+_NO_PARENTHESES = str.maketrans("()", "[]")
+_MAX_SOURCE = 200
 # Where one base model ends and the next begins: not within its parentheses.
 _BETWEEN = re.compile(r" and (?![^()]*\))")
 _ID = r"(?:[A-Za-z0-9.+]+(?:-[A-Za-z0-9.+]+)+|MIT|ISC|Zlib|Unlicense)"
@@ -40,6 +43,36 @@ def joined_models(*base_models: str) -> str:
     """All base models that the texts name, each once; "" where they name none."""
     names = [name for text in base_models for name in _BETWEEN.split(text) if name]
     return _AND.join(dict.fromkeys(names))
+
+
+def ancestor_name(stem: str, family: str) -> str:
+    """How a file of weights of another run is named as a base model: by its family, and by the file's name.
+
+    stem: the name without suffix. "compact-sr-x4" of the family "compact" stays; "sr-x4" becomes "compact sr-x4".
+    """
+    # Of the files of stage I, which are of one category each, there are several.
+    stem = _plain("basis" if stem.startswith("basis-") else stem)
+    return stem if not family or stem.startswith(family) else f"{_plain(family)} {stem}"
+
+
+def ancestor(stem: str, family: str, licence: str, source: str) -> str:
+    """Weights of another run as one base model, see `ancestor_name`."""
+    return described(ancestor_name(stem, family), _plain(licence) or "licence not stated", _plain(source)[:_MAX_SOURCE])
+
+
+def _plain(text: str) -> str:
+    """Without what separates base models from one another in a text."""
+    return text.translate(_NO_PARENTHESES).replace(_AND, " & ")
+
+
+def joined_texts(*texts: str) -> str:
+    """Texts on training data, each once, joined by "; ". One that others joined already to a longer one is left out."""
+    wanted = list(dict.fromkeys(text for text in texts if text))
+    return _NEXT.join(
+        text
+        for text in wanted
+        if not any(text != other and _NEXT + text + _NEXT in _NEXT + other + _NEXT for other in wanted)
+    )
 
 
 def joined_licences(*licences: str) -> str:

@@ -2,9 +2,9 @@
 
 Every failure of the cache folder becomes one OutputError that names the folder and the variable that sets it.
 
-No digests are published for the release files, so the first download has to be trusted. From then on a changed file
-(a new upload under the old name, a mirror with another file, a damaged disk) is detected. The record is
-`digests.json` beside the files, keyed by the file's official address even when a mirror delivered it.
+No digests are published for the release files, so the first download that can be converted has to be trusted. From
+then on a changed file (a new upload under the old name, a mirror with another file, a damaged disk) is detected. The
+record is `digests.json` beside the files, keyed by the file's official address even when a mirror delivered it.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from adacode_cli.checkpoints.integrity import is_sha256
+from adacode_cli.checkpoints.suffixes import SUFFIXES
 from adacode_cli.errors import WeightsError
 from adacode_cli.tasks import TASKS
 
@@ -23,7 +24,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 LIST_HINT = "`adacode weights list` shows every name."
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(safetensors|pth)")
+_FILE_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]*({'|'.join(map(re.escape, SUFFIXES))})")
+_ENDINGS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class WeightsFile:
     sha256: str | None
 
     def __post_init__(self) -> None:
-        _require(_FILE_NAME.fullmatch(self.name), f"bad file name {self.name!r}: a plain .safetensors or .pth name")
+        _require(_FILE_NAME.fullmatch(self.name), f"bad file name {self.name!r}: a plain name ending in {_ENDINGS}")
         _require(self.bytes is None or self.bytes > 0, f"{self.name}: 'bytes' must be positive or null")
         _require(
             self.sha256 is None or is_sha256(self.sha256), f"{self.name}: 'sha256' must be 64 lower-case hex digits"

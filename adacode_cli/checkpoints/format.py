@@ -3,7 +3,7 @@
 A task of a family is spread over three files, as its stages were trained: the basis codebooks, the fused part
 (what turns codes into images), both shared by all tasks, and the task's own encoder. A "whole" file holds all.
 The shared parts are compared bit for bit: with other codes than in its training, a task would silently make wrong
-images.
+images. Therefore the file of a task states the digests of the parts that it was trained with (`parts.part_digest`).
 
 A file can hold a second set of values for some of its tensors: those of a network that keeps noise and grain.
 Interpolated values give a strength of noise removal in between (linear interpolation of weights: Wang et al. 2018,
@@ -31,12 +31,14 @@ from adacode_cli.checkpoints.base_models import (
     NOT_STATED,
     joined_licences,
     joined_models,
+    joined_texts,
     licence_in,
     stated_licence,
     whole_licence,
 )
 from adacode_cli.checkpoints.integrity import read_json
-from adacode_cli.checkpoints.soundness import require_finite
+from adacode_cli.checkpoints.parts import digests_in, part_digest
+from adacode_cli.checkpoints.soundness import as_float32, require_finite
 from adacode_cli.errors import DeviceError, OutputError, UsageError, WeightsError, reason, translated
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.ranges import Filters, InputRange, Ranges, whole_weight
@@ -65,8 +67,8 @@ _FAITHFUL = "faithful."
 # its filters for 8 bits: a weight as whole numbers (int8), a factor for each output channel and a bias, both float32.
 _INT8, _STEPS, _ZERO = "int8.", ".steps", ".zero"
 _WEIGHT, _FACTOR, _BIAS = ".weight", ".factor", ".bias"
-# In the metadata, beside the configuration: earlier versions ignore it.
-_INT8_PSNR = "int8_psnr_db"
+# In the metadata, beside the configuration: earlier versions ignore them.
+_INT8_PSNR, PARTS = "int8_psnr_db", "parts"
 # Limit in characters: the time to separate names and licences grows faster than the length of a text.
 _MAX_BASE, _MAX_TEXT = 20_000, 1_000_000
 _LONG = ("recipe", "source", "trained_on")
@@ -77,8 +79,9 @@ _HINT = "Use a file written by adacode (or convert a published .pth: adacode wei
 class Provenance:
     """Where weights come from: their family, what they were trained on, under which licence, by which version.
 
-    `base_model` names weights of other authors that training started from, as `base_models.described` does, "" if there
-    are none; `base_licence` is their licence, "" if it is not stated, and `licence` that of everything else.
+    All of it is of the weights and of every ancestor: of all files that their training began with or was built on.
+    `base_model` names ancestors that are weights of other authors or of other runs, as `base_models.described` does, ""
+    if there are none; `base_licence` is their licence, "" if it is not stated, and `licence` that of everything else.
     `recipe` is the JSON text of the settings of their training, "" if unknown. Later versions may add fields: a file
     may lack some, and may hold some of a newer version, which are ignored.
     """
@@ -100,13 +103,14 @@ class Provenance:
     def with_sources(self, ours: Sequence[Provenance], bases: Sequence[tuple[str, str]] = ()) -> Provenance:
         """This one for weights that are made from other weights (`ours`), and from base models with their licences.
 
-        The training data, licences and base models of `ours` hold for the new weights too.
+        The training data, licences and base models of `ours` hold for the new weights too. A licence that one of them
+        does not state is `NOT_STATED`, if others state theirs.
         """
         pairs = [*((one.base_model, one.base_licence) for one in ours), *bases]
         stated = any(one.licence for one in ours)
         return replace(
             self,
-            trained_on="; ".join(dict.fromkeys(one.trained_on for one in ours if one.trained_on)),
+            trained_on=joined_texts(*(one.trained_on for one in ours)),
             licence=joined_licences(*(one.licence or NOT_STATED for one in ours)) if stated else "",
             base_model=joined_models(*(name for name, _ in pairs)),
             base_licence=joined_licences(*(stated_licence(name, licence) for name, licence in pairs)),
@@ -121,6 +125,8 @@ class Weights:
     `ranges`: of the convolutions that may run in 8 bits, measured with `tensors`; empty where there are none.
     `int8_psnr_db`: the mean PSNR in dB, measured with these ranges, of images in 8 bits to those in float32; None where
     it is not known.
+    `parts`: of the file of a task, the digests (`parts.part_digest`) of "basis" and "fused" as they belong to it. It is
+    empty in files of earlier versions, which are read without a check, and in files of other parts.
     """
 
     part: Part
@@ -130,6 +136,7 @@ class Weights:
     faithful: dict[str, Tensor] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=dict)
     int8_psnr_db: float | None = None
+    parts: dict[str, str] = field(default_factory=dict)
 
     def denoising(self, strength: float) -> dict[str, Tensor]:
         """The tensors for a strength of 0 (`faithful`) to 1 (`tensors`); between the two, linear interpolation.
@@ -181,6 +188,8 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
     }
     if weights.int8_psnr_db is not None:
         header[_INT8_PSNR] = weights.int8_psnr_db
+    if weights.part == "task" and weights.parts:
+        header[PARTS] = weights.parts
     every = weights.tensors | {_FAITHFUL + key: tensor for key, tensor in weights.faithful.items()}
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(every.items())}
     tensors |= _range_tensors(weights.ranges)
@@ -230,11 +239,11 @@ def _filters_in(
 def read_weights(path: Path) -> Weights:
     """Reads a file that `write_weights` wrote, of any dtype. Raises WeightsError, naming the file."""
     tensors, metadata = read_safetensors(path, _HINT)
-    return weights_of({key: tensor.float() for key, tensor in tensors.items()}, metadata, path)
+    return weights_of(as_float32(tensors, path), metadata, path)
 
 
 def stored_dtype(path: Path) -> torch.dtype:
-    """What a file stores its weights as: fp16 or bf16 if all of them are; float32 otherwise, also for a `.pth` file."""
+    """What a file stores its weights as: fp16 or bf16 if all of them are; else float32, also for a pickled file."""
     if path.suffix.lower() != ".safetensors":
         return torch.float32
     tensors, _ = read_safetensors(path, _HINT)
@@ -326,7 +335,8 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
             raise WeightsError(f"has values that keep noise of other tensors than its own: {_FAITHFUL}{key}")
     ranges = _ranges_in(tensors)
     psnr_db = _int8_psnr(header) if ranges else None
-    return Weights(header["part"], config, Provenance(**provenance), own, faithful, ranges, psnr_db)
+    parts = digests_in(header, PARTS) if header["part"] == "task" else {}
+    return Weights(header["part"], config, Provenance(**provenance), own, faithful, ranges, psnr_db, parts)
 
 
 def _int8_psnr(header: Mapping[str, Any]) -> float | None:
@@ -338,9 +348,10 @@ def _int8_psnr(header: Mapping[str, Any]) -> float | None:
     return float(found)
 
 
-def split(whole: Weights) -> dict[Part, Weights]:
-    """A whole network as its three parts. The shared ones do not depend on what reconstruction alone has: a decoder of
-    its own, and further levels of codes.
+def split(whole: Weights, dtype: torch.dtype = torch.float32) -> dict[Part, Weights]:
+    """A whole network as its three parts; the task's states the digests of the others as files of `dtype` have them.
+
+    The shared parts do not depend on what reconstruction alone has: a decoder of its own, and further levels of codes.
     """
     config = replace(whole.config, own_decoder=None, residual=None)
     shared = replace(whole, config=config, ranges={}, int8_psnr_db=None)
@@ -350,7 +361,8 @@ def split(whole: Weights) -> dict[Part, Weights]:
         groups[part_of(key)].tensors[key] = tensor
     for key, tensor in whole.faithful.items():
         groups[part_of(key)].faithful[key] = tensor
-    return groups
+    digests = {part: part_digest(groups[cast(Part, part)].tensors, dtype) for part in SHARED_PARTS}
+    return groups | {"task": replace(groups["task"], parts=digests)}
 
 
 def differing(state: Mapping[str, Tensor], shared: Mapping[str, Tensor], parts: tuple[Part, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,10 +12,12 @@ from adacode_cli.checkpoints import catalogue_file, hub, store
 from adacode_cli.checkpoints.catalogue import Catalogue
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, check_denoise, read_weights, write_weights
 from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
+from adacode_cli.checkpoints.parts import require_stated
 from adacode_cli.checkpoints.presence import other_task
 from adacode_cli.checkpoints.priors import StoredPrior, load_prior, prior_beside, read_prior
-from adacode_cli.checkpoints.published import PICKLED, read_published
+from adacode_cli.checkpoints.published import read_published
 from adacode_cli.checkpoints.soundness import key_problems, listing, require_finite, require_plausible, without_memory
+from adacode_cli.checkpoints.suffixes import PICKLED
 from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -114,7 +117,9 @@ class WeightsSource:
         task, shared = read_any(own), self._own_paths()[:-1]
         if task.part != "task":
             return {}
-        parts = [(path, read_weights(path)) for path in shared] or shared_parts_beside(own, task.provenance.family)
+        parts = [(path, read_weights(path)) for path in shared]
+        _require_own_parts(task, own, parts)
+        parts = parts or shared_parts_beside(own, task)
         names = dict(zip(SHARED_PARTS, _shared_names(task.provenance.family), strict=True))
         return {names[weights.part]: path for path, weights in parts if weights.part in names}
 
@@ -166,7 +171,7 @@ class WeightsSource:
 
 
 def read_any(path: Path) -> Weights:
-    """A `.pth` in the published layout or a safetensors file of adacode. Raises WeightsError."""
+    """A pickled file in the published layout or a safetensors file of adacode. Raises WeightsError."""
     if path.suffix.lower() in PICKLED:
         config, tensors = read_published(path)
         provenance = Provenance(family="published", licence=PUBLISHED_LICENCE, source=path.name)
@@ -175,7 +180,7 @@ def read_any(path: Path) -> Weights:
 
 
 def convert_published(source: Path, target: Path) -> None:
-    """A published `.pth` → our format, float32, whole. Raises WeightsError, OutputError."""
+    """A published checkpoint → our format, float32, whole. Raises WeightsError, OutputError."""
     weights = read_any(source)
     build(weights.config, weights.tensors, source)
     write_weights(target, weights)
@@ -184,7 +189,8 @@ def convert_published(source: Path, target: Path) -> None:
 def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
     """The network that a task's files make together, in evaluation mode; the last file holds the task.
 
-    The file of a task alone takes its family's shared parts from its own folder. `denoise` is as in
+    The file of a task alone takes its family's shared parts from its own folder; they must be those that it was trained
+    with, as far as the file states their digests. `denoise` is as in
     `format.Weights.denoising`, of the task's file, and only counts for tasks that have a choice of it. Raises
     WeightsError for files that do not belong together, are damaged or incomplete or have no such strength, UsageError
     for a strength that is not from 0 to 1.
@@ -198,7 +204,9 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
             hint="Name a task's weights; `adacode weights list` shows them.",
         )
     if task.part == "task" and len(parts) == 1:
-        parts = [*shared_parts_beside(task_path, task.provenance.family), *parts]
+        parts = [*shared_parts_beside(task_path, task), *parts]
+    else:
+        _require_own_parts(task, task_path, parts)
     tensors: dict[str, Tensor] = {}
     for path, weights in parts:
         twice = tensors.keys() & weights.tensors.keys()
@@ -247,11 +255,12 @@ def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaC
     return network.eval().requires_grad_(False)
 
 
-def shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:
-    """The shared parts of a family, found by the family's name in the folder of a task's file.
+def shared_parts_beside(path: Path, task: Weights) -> list[tuple[Path, Weights]]:
+    """The shared parts of a task's file at `path`, found by its family's name in the same folder.
 
-    Raises WeightsError where one of the files is missing or broken.
+    Raises WeightsError where one of the files is missing or broken, or of another training than the task.
     """
+    family = task.provenance.family
     missing = missing_beside(path, family)
     if missing:
         raise WeightsError(
@@ -259,7 +268,13 @@ def shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:
             path=path,
             hint="Copy them from the folder in which the file was made.",
         )
-    return [(path.with_name(name), read_weights(path.with_name(name))) for name in _shared_names(family)]
+    found = [(path.with_name(name), read_weights(path.with_name(name))) for name in _shared_names(family)]
+    _require_own_parts(task, path, found)
+    return found
+
+
+def _require_own_parts(task: Weights, path: Path, parts: Sequence[tuple[Path, Weights]]) -> None:
+    require_stated(task.parts, [(part.part, file, part.tensors) for file, part in parts], path)
 
 
 def missing_beside(path: Path, family: str) -> list[str]:

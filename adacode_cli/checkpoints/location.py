@@ -14,9 +14,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from adacode_cli.checkpoints.catalogue import Catalogue
+from adacode_cli.checkpoints.suffixes import SUFFIXES
 from adacode_cli.errors import WeightsError
 
-SUFFIXES = (".safetensors", ".pth")
 HUB_PREFIX = "hub:"
 
 _GRAMMAR = "Write hub:OWNER/REPO/FILE or hub:OWNER/REPO@REVISION/FILE; a slash inside REVISION is written %2F."
@@ -26,7 +26,8 @@ _REPO_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _HUB_PAGE = re.compile(
     r"https?://(?:www\.)?huggingface\.co/(?P<repo>[^/]+/[^/]+)/(?:resolve|blob|raw)/(?P<revision>[^/]+)/(?P<file>[^?#]+).*"
 )
-_HUB_NAME = re.compile(r"([A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*?(?<!\.safetensors)(?<!\.pth))(?:/(.+))?")
+_NO_FILE = "".join(rf"(?<!\{suffix})" for suffix in SUFFIXES)
+_HUB_NAME = re.compile(rf"([A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*?{_NO_FILE})(?:/(.+))?")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
 
 
@@ -46,7 +47,7 @@ class FamilyName:
 
 @dataclass(frozen=True)
 class LocalFile:
-    """An existing `.safetensors` or `.pth` file on this machine."""
+    """An existing file on this machine with one of `SUFFIXES`."""
 
     path: Path
 
@@ -141,7 +142,7 @@ def _file(name: str, text: str) -> str:
     if "\\" in name or ":" in name or not name.isprintable():
         raise _malformed(text, f"{name!r} has characters that a file on the Hub cannot have")
     if not name.endswith(SUFFIXES):
-        raise _malformed(text, f"{name!r} ends in neither .safetensors nor .pth")
+        raise _malformed(text, f"{name!r} ends in none of {', '.join(SUFFIXES)}")
     return name
 
 
@@ -167,9 +168,9 @@ def _existing(path: Path) -> Path:
     """`path` itself if it is a file of a known kind."""
     if path.is_dir():
         raise WeightsError(
-            "is a folder, not a weights file", path=path, hint="Name the .safetensors or .pth file in it."
+            "is a folder, not a weights file", path=path, hint="Name the file in it: .safetensors, .pth, .pt or .ckpt."
         )
     if path.suffix.lower() not in SUFFIXES:
-        hint = "Use a .safetensors file, or a published .pth checkpoint."
-        raise WeightsError("ends in neither .safetensors nor .pth", path=path, hint=hint)
+        hint = "Use a .safetensors file, or a published checkpoint (.pth, .pt, .ckpt)."
+        raise WeightsError(f"ends in none of {', '.join(SUFFIXES)}", path=path, hint=hint)
     return path

@@ -18,12 +18,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adacode_cli.checkpoints.soundness import key_problems, require_finite, require_stored, without_memory
+from adacode_cli.checkpoints.soundness import as_float32, key_problems, require_finite, require_stored, without_memory
 from adacode_cli.errors import WeightsError, reason
 from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig
 
-PICKLED = (".pth", ".pt", ".ckpt")
-"""Suffixes of files of tensors as training code pickles them, in lower case."""
+# Under which names training code stores a state dict: averaged weights first.
+_WRAPPERS = ("params_ema", "params", "state_dict")
+# What torch's wrappers for several devices put before every key.
+_PARALLEL = "module."
 # Parts of the published training set-up that are stored with the network and do not belong to it.
 DROPPED_PREFIXES = (
     "sft_fusion_group.",
@@ -162,24 +164,27 @@ class PublishedLayout:
 
 
 def read_published(path: Path) -> tuple[NetworkConfig, dict[str, Tensor]]:
-    """A published `.pth` → its configuration and its state dict under our names, float32.
+    """A published checkpoint → its configuration and its state dict under our names, float32.
 
-    Only tensors are unpickled. Raises WeightsError for anything that is not such a file.
+    Only tensors are unpickled. Raises WeightsError for anything that is not such a file, and for tensors that have
+    another type or a value that is not finite in float32.
     """
     params = read_params(path)
     try:
         layout = PublishedLayout(params)
         tensors = layout.translated()
         require_finite(tensors, path)
-        return layout.config, {k: v.float() for k, v in tensors.items()}
+        return layout.config, as_float32(tensors, path)
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint or _NEXT_STEP) from error
 
 
 def read_params(path: Path) -> dict[str, Tensor]:
-    """The averaged weights ("params_ema"), or else the weights ("params"), of a `.pth` as BasicSR writes them.
+    """The state dict of a file that torch.save wrote: the averaged weights ("params_ema"), or else the weights
+    ("params", as BasicSR writes them, or "state_dict"), or else the whole content of the file.
 
-    Only tensors are unpickled. Raises WeightsError for anything that is not such a file.
+    "module." before every key, as torch writes it after training on several devices, is left out. Only tensors are
+    unpickled. Raises WeightsError for anything that is not such a file.
     """
     try:
         _require_no_bomb(path)
@@ -193,11 +198,15 @@ def read_params(path: Path) -> dict[str, Tensor]:
             path=path,
             hint="The file may be incomplete, or hold Python objects, which are never loaded. Download it again.",
         ) from error
-    named = [content[k] for k in ("params_ema", "params") if k in content] if isinstance(content, dict) else []
-    if not named or not _is_state(named[0]):
-        raise WeightsError("holds no 'params' or 'params_ema' of tensors", path=path, hint=_NEXT_STEP)
-    state: dict[str, Tensor] = named[0]
+    named = [content[key] for key in _WRAPPERS if key in content] if isinstance(content, dict) else []
+    state: dict[str, Tensor] | None = next((found for found in (*named, content) if _is_state(found)), None)
+    if state is None:
+        names = ", ".join(map(repr, _WRAPPERS))
+        what = f"is no state dict, and has none under one of the names {names}"
+        raise WeightsError(what, path=path, hint=_NEXT_STEP)
     require_stored(state, path.stat().st_size, path)
+    if all(key.startswith(_PARALLEL) for key in state):
+        return {key.removeprefix(_PARALLEL): tensor for key, tensor in state.items()}
     return state
 
 
@@ -216,7 +225,12 @@ def _require_no_bomb(path: Path) -> None:
 
 
 def _is_state(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    """Whether `value` is a dictionary of at least one tensor, by their names, and of nothing else."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
 
 
 def _stage_name(tail: list[str], conv: int) -> str:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from adacode_cli.checkpoints.base_models import described, licence_in
 from adacode_cli.checkpoints.format import METADATA_KEY, Provenance, read_safetensors, weights_of
-from adacode_cli.checkpoints.published import PICKLED, read_params
-from adacode_cli.checkpoints.soundness import key_problems, require_finite
+from adacode_cli.checkpoints.published import read_params
+from adacode_cli.checkpoints.soundness import as_float32, key_problems, require_finite
+from adacode_cli.checkpoints.suffixes import PICKLED
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import Trunk
@@ -47,12 +48,12 @@ class TrunkStart:
 
 
 def read_tensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors as they are stored, and metadata, which a `.pth` has none of. Raises WeightsError, naming the file."""
+    """Tensors as they are stored, and metadata, which pickled files do not have. Raises WeightsError with the path."""
     return (read_params(path), {}) if path.suffix.lower() in PICKLED else read_safetensors(path, hint)
 
 
 def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
-    """A `.safetensors` or `.pth` of such a network, which packs single pixels.
+    """A safetensors or pickled file of such a network, which packs single pixels.
 
     From a file of adacode it takes the trunk. Raises WeightsError, naming the file, if it cannot be read or has no
     trunk of this configuration's size.
@@ -78,7 +79,7 @@ def start_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: P
     if path.stem in _PUBLISHED and not any(metadata.get(key) for key in _WHOSE):
         licence, source = _PUBLISHED_LICENCE, _PUBLISHED_SOURCE
     base = metadata.get("base") or described(metadata.get("name") or path.stem, licence, source)
-    return TrunkStart({k: t.float() for k, t in tensors.items()}, base, licence or licence_in(base), metadata)
+    return TrunkStart(as_float32(tensors, path), base, licence or licence_in(base), metadata)
 
 
 def _trunk_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> TrunkStart:

@@ -1,7 +1,8 @@
 """Downloads a published release file over HTTPS, completely or not at all, also if the connection breaks repeatedly.
 
-The file has its final name in the cache only when it is complete and the same as at the first download. Its digest is
-recorded before it is renamed, so after a crash no file is there without a digest.
+The file has its final name in the cache only when it is complete. The digest of the first download is trusted, but only
+once the file has proved to be what it should be: a login page or an error page can come with status 200, and later
+downloads would be compared with it. What is refused is discarded, so that the next call starts over.
 
 Each attempt requests only the missing part (`Range`), on the condition that the remote file is still the same
 (`If-Range`, and a check of the answer's validator, because some storage servers ignore the condition). Attempts stop
@@ -18,7 +19,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     import httpx2
 
 BASE_VARIABLE = "ADACODE_RELEASE_BASE"
+# Converts the downloaded file at a path, and returns the SHA-256 of the result; raises WeightsError for other content.
+Accept = Callable[[Path], str]
 # Called with the number of bytes that have arrived and that of the whole file (None while unknown).
 OnProgress = Callable[[int, int | None], None]
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -61,43 +64,111 @@ DEFAULT_POLICY = RetryPolicy()
 
 
 def download(
-    url: str, target_dir: Path, *, on_progress: OnProgress | None = None, policy: RetryPolicy = DEFAULT_POLICY
+    url: str,
+    target_dir: Path,
+    *,
+    accept: Accept,
+    on_progress: OnProgress | None = None,
+    policy: RetryPolicy = DEFAULT_POLICY,
 ) -> Path:
     """The file of `url` in `target_dir`, downloaded unless it is there; its digest is that of the first download.
 
-    `on_progress` gets the number of bytes that have arrived and that of the whole file (None while unknown), and is not
-    called if nothing is downloaded. Raises WeightsError if the address is not safe, the server refuses, the connection
-    breaks too often (the next call continues) or the digest differs; OutputError if the file cannot be written.
+    `accept` gets every file whose digest is not recorded yet; its answer is recorded with the digest. A download that
+    it refuses is discarded. `on_progress` gets the number of bytes that have arrived and that of the whole file (None
+    while unknown), and is not called if nothing is downloaded. Raises WeightsError if the address is not safe, the
+    server refuses, the connection breaks too often (the next call continues), the content is refused or the digest
+    differs; OutputError if the file cannot be written.
     """
     source = _address(url)
     _require_secure(source)
     target = target_dir / _name(url)
-    known = KnownDigests(target_dir)
+    known, part = KnownDigests(target_dir), PartialFile(target)
     with exclusive(target):
         seen = known.get(url)
+        proved = seen is not None and seen.converted_sha256 is not None
         if target.is_file():
-            _reuse(target, url, seen, known)
-            return target
-        part = PartialFile(target)
-        _transfer(source, part, policy=policy, on_progress=on_progress)
-        found = integrity.sha256_of(part.path)
-        if seen is None:
-            known.record(url, Seen(found, part.size()))
-        elif found != seen.sha256:
+            if seen is not None and proved:
+                hint = f"It changed since it was downloaded. Remove {target} and pull it again."
+                integrity.verify(target, seen.sha256, hint=hint)
+            # Earlier versions recorded what they had downloaded before they converted it.
+            ours = part.has_left() or seen is not None
+        else:
+            ours = True
+            _transfer(source, part, policy=policy, on_progress=on_progress)
+            if seen is not None and proved:
+                _require_same(part, source, seen.sha256, _changed(url, known.path))
+            part.finish(target, proved=proved)
+        if not proved:
+            converted = _proved(target, source, accept, part if ours else None)
+            known.record(url, Seen(integrity.sha256_of(target), target.stat().st_size, converted))
             part.discard()
-            raise integrity.mismatch(source, expected=seen.sha256, found=found, hint=_changed(url, known.path))
-        part.finish(target)
     return target
 
 
-def _reuse(target: Path, url: str, seen: Seen | None, known: KnownDigests) -> None:
-    """A file that exists already: it is compared or, if a user copied it there, trusted like a first download."""
-    if seen is None:
-        known.record(url, Seen(integrity.sha256_of(target), target.stat().st_size))
-        return
-    integrity.verify(
-        target, seen.sha256, hint=f"It changed since it was downloaded. Remove {target} and pull it again."
-    )
+def _require_same(part: PartialFile, source: str, expected: str, hint: str) -> None:
+    """Discards a download and raises WeightsError where it is another file than the first one."""
+    found = integrity.sha256_of(part.path)
+    if found != expected:
+        part.discard()
+        raise integrity.mismatch(source, expected=expected, found=found, hint=hint)
+
+
+def _proved(target: Path, source: str, accept: Accept, ours: PartialFile | None) -> str:
+    """What `accept` answers. A file that it refuses is removed if it was downloaded (`ours`). One that a user copied
+    there stays: it may be the only copy.
+    """
+    try:
+        return accept(target)
+    except WeightsError as error:
+        if ours is None:
+            hint = f"Remove it, or put the published file there, and run the same command again. {error.hint}".rstrip()
+            raise WeightsError(error.message, path=target, hint=hint) from error
+        is_page = _is_page(target)
+        ours.discard()
+        with storing(target):
+            target.unlink()
+        what = "a web page came instead of a checkpoint" if is_page else f"what arrived {error.message}"
+        hint = "It was discarded. Run the same command again later, or get the file elsewhere: --weights FILE.pth."
+        raise WeightsError(f"{source}: {what}", hint=hint) from error
+
+
+def _is_page(path: Path) -> bool:
+    with storing(path), path.open("rb") as file:
+        return file.read(64).lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
+
+
+def sizes_of(urls: Iterable[str], *, policy: RetryPolicy = DEFAULT_POLICY) -> list[int | None]:
+    """The sizes in bytes of the files that `download` would fetch; None where the server does not tell now.
+
+    Each server is asked once. Raises WeightsError for an address that is not safe.
+    """
+    import httpx2
+
+    sizes: list[int | None] = []
+    with _client(policy) as client:
+        for url in urls:
+            source = _address(url)
+            _require_secure(source)
+            try:
+                answer = client.head(source, timeout=policy.connect_timeout_s)
+            except httpx2.HTTPError:
+                sizes.append(None)
+                continue
+            length = answer.headers.get("Content-Length", "")
+            sizes.append(int(length) if answer.status_code == 200 and length.isdecimal() else None)
+    return sizes
+
+
+def _client(policy: RetryPolicy) -> httpx2.Client:
+    """A client that checks every address, those of redirects too."""
+    # Imported here because only a download needs it.
+    import httpx2
+
+    timeout = httpx2.Timeout(policy.silence_timeout_s, connect=policy.connect_timeout_s)
+    # The hook also sees every redirect, before it is followed.
+    hooks = {"request": [lambda request: _require_secure(str(request.url))]}
+    agent = {"User-Agent": f"adacode-cli/{__version__}", "Accept-Encoding": "identity"}
+    return httpx2.Client(timeout=timeout, follow_redirects=True, event_hooks=hooks, headers=agent)
 
 
 def _changed(url: str, record: Path) -> str:
@@ -161,15 +232,8 @@ def _transfer(url: str, part: PartialFile, *, policy: RetryPolicy, on_progress: 
     Raises WeightsError if the server refuses or all attempts fail (the bytes that arrived stay in `part` for the next
     run), OutputError if the file cannot be written.
     """
-    # Imported here because only a download needs it.
-    import httpx2
-
-    # The hook also sees every redirect, before it is followed.
-    timeout = httpx2.Timeout(policy.silence_timeout_s, connect=policy.connect_timeout_s)
-    hooks = {"request": [lambda request: _require_secure(str(request.url))]}
-    agent = {"User-Agent": f"adacode-cli/{__version__}", "Accept-Encoding": "identity"}
     furthest, fruitless = 0, 0
-    with httpx2.Client(timeout=timeout, follow_redirects=True, event_hooks=hooks, headers=agent) as client:
+    with _client(policy) as client:
         while True:
             try:
                 _attempt(client, url, part, on_progress)
@@ -318,11 +382,16 @@ class PartialFile:
             self.path.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
 
-    def finish(self, target: Path) -> None:
-        """Syncs the complete bytes to disk and renames the file to `target`."""
+    def has_left(self) -> bool:
+        """Whether the bytes have got the target's name, but have not been proved since."""
+        return self._note.is_file() and not self.path.exists()
+
+    def finish(self, target: Path, *, proved: bool) -> None:
+        """Syncs the complete bytes to disk and renames the file to `target`. The note stays until they are proved."""
         with storing(target):
             with self.path.open("rb+") as file:
                 os.fsync(file.fileno())
             # The folder is not synced: a crash that forgets the rename leaves the complete part for the next run.
             self.path.replace(target)
-            self._note.unlink(missing_ok=True)
+            if proved:
+                self._note.unlink(missing_ok=True)

@@ -46,6 +46,13 @@ def require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise WeightsError(f"{key} has values that are not finite", path=path, hint=_FAILED)
 
 
+def as_float32(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Tensors that `require_finite` accepts, as float32. Raises WeightsError for a value that float32 cannot hold."""
+    made = {key: tensor.float() for key, tensor in tensors.items()}
+    require_finite({key: made[key] for key in made if tensors[key].dtype == torch.float64}, path)
+    return made
+
+
 @cache
 def _infinities(dtype: torch.dtype) -> tuple[int, int]:
     """The bits of infinity and of its negative, as whole numbers."""

@@ -73,6 +73,21 @@ def require_here(entry: Entry) -> None:
             raise _not_here(entry)
 
 
+def release_folder() -> Path:
+    """Where published files and their conversions are kept. Raises WeightsError without a cache folder."""
+    return cache_dir() / "releases"
+
+
+def to_download(entry: Entry, catalogue: Catalogue) -> str | None:
+    """The address of the published file that `resolve` would download for an entry; None for what is here already, and
+    for an entry of another kind. Raises WeightsError without a cache folder.
+    """
+    if entry.kind != "release":
+        return None
+    here = (_converted_path(entry), release_folder() / entry.files[0])
+    return None if any(path.is_file() for path in here) else f"{catalogue.release}/{entry.files[0]}"
+
+
 def _stored(
     file: WeightsFile, entry: Entry, catalogue: Catalogue, bundled: Path, hub_repo: str | None, *, allow_download: bool
 ) -> Path:
@@ -98,7 +113,7 @@ def _on_hub(name: str, catalogue: Catalogue, hub_repo: str | None) -> HubFile | 
 
 
 def _converted_path(entry: Entry) -> Path:
-    return cache_dir() / "releases" / f"{entry.name}.safetensors"
+    return release_folder() / f"{entry.name}.safetensors"
 
 
 def _released(
@@ -115,17 +130,27 @@ def _released(
     with exclusive(target):
         if _is_converted(target, url, known):
             return target
-        published = release.download(url, target.parent, on_progress=on_progress)
-        temporary = target.with_name(f".{entry.name}.{secrets.token_hex(4)}.safetensors")
-        try:
-            with storing(target):
-                convert(published, temporary)
-                converted = integrity.sha256_of(temporary)
-                known.record_conversion(url, converted)
-                temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+        def make(published: Path) -> str:
+            return _make(target, published, convert)
+
+        published = release.download(url, target.parent, accept=make, on_progress=on_progress)
+        if not _is_converted(target, url, known):  # it was made earlier, and is damaged or gone
+            known.record_conversion(url, make(published))
     return target
+
+
+def _make(target: Path, published: Path, convert: Convert) -> str:
+    """Converts a published file; the SHA-256 of the result at `target`. What is not recorded later is not used."""
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.safetensors")
+    try:
+        with storing(target):
+            convert(published, temporary)
+            converted = integrity.sha256_of(temporary)
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return converted
 
 
 def _is_converted(target: Path, url: str, known: KnownDigests) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import weights_make, weights_quantize, weights_show
+from adacode_cli.cli import weights_make, weights_plan, weights_quantize, weights_show
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import HubRepo, Verbose, flag
@@ -22,6 +22,7 @@ from adacode_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
+    from adacode_cli.checkpoints.location import Location
     from adacode_cli.checkpoints.release import OnProgress
 
 app = Program(help="List, download, convert, average, pair, bundle, quantize and show weights.", no_args_is_help=True)
@@ -34,6 +35,7 @@ _LIST_EPILOG = """Examples:
 _PULL_EPILOG = """Examples:
 
   adacode weights pull published-sr-x4
+  adacode weights pull published --yes
   adacode weights pull compact --hub-repo OWNER/REPO
   adacode weights pull hub:OWNER/REPO@v2/my.safetensors
 
@@ -76,15 +78,23 @@ def pull(
         list[str],
         typer.Argument(metavar="NAME", help="Names or families from 'adacode weights list', or hub: files."),
     ],
+    yes: Annotated[
+        bool, flag("--yes", "-y", help="Do not ask before several published checkpoints are downloaded.")
+    ] = False,
     hub_repo: HubRepo = None,
     verbose: Verbose = 0,
 ) -> None:
-    """Download weights that are not bundled, and verify them."""
+    """Download weights that are not bundled, and verify them.
+
+    If several published checkpoints are to be downloaded, their sizes and licences, and where they go, are printed
+    first; a terminal asks once.
+    """
     from adacode_cli.checkpoints import catalogue_file, hub, location
 
     invocation_of(context, verbose=verbose)
     catalogue = catalogue_file.load()
     wanted = [location.parse(name, catalogue) for name in names]
+    weights_plan.announce((entry for place in wanted for entry in _entries(place, catalogue)), catalogue, yes=yes)
     with ended_by_interruption("what has arrived is kept; the same command continues"):
         for name, place in zip(names, wanted, strict=True):
             match place:
@@ -93,18 +103,17 @@ def pull(
                     write_line(str(hub.fetch(place)))
                 case location.LocalFile():
                     raise UsageError(f"{name} is a file on this machine already", hint="Give it to --weights.")
-                case location.EntryName():
-                    _pull_entry(catalogue.entry(place.name), catalogue, hub_repo)
-                case location.FamilyName():
-                    for entry in catalogue.entries:
-                        if entry.family == place.name:
-                            _pull_entry(entry, catalogue, hub_repo)
+                case _:
+                    for entry in _entries(place, catalogue):
+                        _pull_entry(entry, catalogue, hub_repo)
 
 
 @app.command("convert", epilog=_CONVERT_EPILOG, no_args_is_help=True)
 def convert(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint (.pth, .pt, .ckpt).")
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
     overwrite: Annotated[bool, flag("--overwrite", help="Replace OUT if it exists.")] = False,
     verbose: Verbose = 0,
@@ -129,6 +138,19 @@ app.command("pair", epilog=weights_make.PAIR_EPILOG, no_args_is_help=True)(weigh
 app.command("bundle", epilog=weights_make.BUNDLE_EPILOG, no_args_is_help=True)(weights_make.bundle)
 app.command("quantize", epilog=weights_quantize.EPILOG, no_args_is_help=True)(weights_quantize.quantize)
 app.command("show", epilog=weights_show.EPILOG, no_args_is_help=True)(weights_show.show)
+
+
+def _entries(place: Location, catalogue: Catalogue) -> list[Entry]:
+    """The entries of the catalogue that a name means; none for files."""
+    from adacode_cli.checkpoints import location
+
+    match place:
+        case location.EntryName(name):
+            return [catalogue.entry(name)]
+        case location.FamilyName(name):
+            return [entry for entry in catalogue.entries if entry.family == name]
+        case _:
+            return []
 
 
 def _pull_entry(entry: Entry, catalogue: Catalogue, hub_repo: str | None) -> None:

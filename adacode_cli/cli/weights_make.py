@@ -144,7 +144,11 @@ def bundle(
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="The licence that is written into the files. Default: that of the shards."),
+        typer.Option(
+            metavar="TEXT",
+            help="The licence that is written into the files, which may not demand less than those of the photographs. "
+            "Default: those of all photographs and weights that the files were made from.",
+        ),
     ] = None,
     dtype: Annotated[
         Literal["fp16", "bf16", "fp32"], typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32.")

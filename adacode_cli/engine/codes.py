@@ -15,6 +15,7 @@ import torch
 from adacode_cli.checkpoints.format import SHARED_PARTS
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.checkpoints.priors import HINT as PRIOR_HINT
+from adacode_cli.checkpoints.suffixes import SUFFIXES
 from adacode_cli.codes.image import Codes, DecoderIdentity, in_steps
 from adacode_cli.codes.prior import Prior
 from adacode_cli.engine.halves import Coded
@@ -100,7 +101,7 @@ class Coder:
         name = made_with.name
         # A file of weights is not pulled.
         use = f"Use --weights {name}"
-        use += "" if name.endswith((".safetensors", ".pth")) else f" after `adacode weights pull {name}`"
+        use += "" if name.endswith(SUFFIXES) else f" after `adacode weights pull {name}`"
         raise WeightsError(
             f"its codes were made with the weights {name!r} (decoder {made_with.digest.hex()[:12]}), "
             f"not with {self.identity.name!r} (decoder {self.identity.digest.hex()[:12]})",

@@ -14,7 +14,7 @@ catalogue after the weights that it describes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,14 +24,24 @@ import torch
 
 from adacode_cli.atomic import replacing
 from adacode_cli.checkpoints import catalogue_file
-from adacode_cli.checkpoints.base_models import notice_of
+from adacode_cli.checkpoints.base_models import NOT_STATED, notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
-from adacode_cli.checkpoints.format import DTYPES, Weights, differing, read_weights, split, to_bytes
+from adacode_cli.checkpoints.format import (
+    DTYPES,
+    Provenance,
+    Weights,
+    differing,
+    part_of,
+    read_weights,
+    split,
+    to_bytes,
+)
+from adacode_cli.checkpoints.licences import is_mix, stricter_than, strictest, unknown_in
 from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError, reason, translated
 from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.model_card import BundledFamily, BundledFile, model_card
-from adacode_cli.training.run_names import FUSED
-from adacode_cli.training.run_record import RunRecord, mapping, read_run
+from adacode_cli.training.run_names import BASIS, FUSED
+from adacode_cli.training.run_record import read_run
 
 OnNote = Callable[[str], None]
 
@@ -52,14 +62,16 @@ def bundle(
 
     family: name of the family; if it is None, it is read from the run's files.
     dtype: of the stored tensors.
-    licence: of all files; if it is None, each file keeps its own, or has that of the photographs (shards.json) if it
-        states none. Statements on base models are kept; an entry's licence holds for both, and a notice that this
-        program has is added.
+    licence: of all files; if it is None, each file keeps its own. Statements on base models are kept; an entry's
+        licence holds for both, and a notice that this program has is added. A task's file also states what the shared
+        parts state, because they belong to it.
     overwrite: replaces files that exist. Otherwise a card that exists is kept.
-    on_note: gets a note on a task that is left out because its training has not ended, and on a card that is kept.
+    on_note: gets a note on a task that is left out because its training has not ended, on a card that is kept, and on
+        several licences.
 
     Raises TrainingError without a stage II, for a task over other shared parts than the stage-II network's, and for
-    values that `dtype` cannot hold; UsageError for an invalid name of a family; WeightsError where the catalogue
+    values that `dtype` cannot hold; UsageError for an invalid name of a family, and for a `licence` that demands less
+    than that of what the weights were made from; WeightsError where the catalogue
     in `target` is damaged or uses the names for something else, or where this installation lacks a notice; OutputError
     where weights (or another text under a notice's name) exist and `overwrite` is False, where files of an earlier
     bundle would not fit, or the disk cannot be written to.
@@ -67,7 +79,7 @@ def bundle(
     parts = _parts(run_folder, dtype, on_note)
     record = read_run(run_folder)
     record.require_undamaged()
-    found = _named(parts, family, licence, record)
+    found = _licensed(_named(parts, family, _of_bases(run_folder, parts["basis"])), licence, on_note)
     name = found[FUSED].provenance.family
     card = target / f"{name}.md"
     notices = _notices(found)
@@ -92,7 +104,7 @@ def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, W
         raise TrainingError("is missing", path=path, hint="Bundle a folder in which `adacode train fuse` has ended.")
     own, *restoring = _networks()
     fused = _whole(path, own)
-    shared = split(fused)
+    shared = split(fused, dtype)
     found = {"basis": shared["basis"], FUSED: shared["fused"], own: shared["task"]}
     sources = dict.fromkeys(found, path)
     for name in restoring:
@@ -100,7 +112,7 @@ def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, W
         if path.is_file():
             whole = _whole(path, name)
             _require_same_shared(name, path, whole, fused)
-            found[name] = split(whole)["task"]
+            found[name] = split(whole, dtype)["task"]
         elif path.with_suffix(".checkpoint").exists():
             on_note(f"left out: {path.with_suffix('.checkpoint')}: the training of {name} has not ended")
     for name, weights in found.items():
@@ -144,21 +156,58 @@ def _require_range(weights: Weights, dtype: torch.dtype, path: Path) -> None:
             )
 
 
-def _named(
-    found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunRecord
-) -> dict[str, Weights]:
-    """The parts with the family's name and a licence in their provenance."""
-    name = found[FUSED].provenance.family if family is None else family
+def _of_bases(run_folder: Path, basis: Weights) -> list[Provenance]:
+    """What the files of stage I state whose codebooks the run uses: earlier versions did not pass it on to stage II."""
+    books = [tensor.flatten() for tensor in basis.tensors.values()]
+    stated = []
+    for path in sorted(run_folder.glob(f"{BASIS}*.safetensors")):
+        weights = read_weights(path)
+        own = [tensor.flatten() for key, tensor in weights.tensors.items() if part_of(key) == "basis"]
+        if any(torch.equal(one, book) for one in own for book in books):
+            stated.append(weights.provenance)
+    return stated
+
+
+def _named(found: Mapping[str, Weights], family: str | None, of_bases: Sequence[Provenance]) -> dict[str, Weights]:
+    """The parts with the family's name in their provenance; a task's has that of the shared parts too."""
+    shared = found[FUSED].provenance.with_sources([found[FUSED].provenance, *of_bases])
+    name = shared.family if family is None else family
     if not is_name(name):
         problem = f"{name!r} cannot be a family's name: lower-case letters, digits and single hyphens"
         raise UsageError(problem, hint="Choose one with --family.")
-    of_photographs = str(mapping(record.shards).get("licence") or "")
     named = {}
     for part, weights in found.items():
-        # Stages may have been trained on different photographs; the manifest is that of the last one.
-        own = licence or weights.provenance.licence or of_photographs
-        named[part] = replace(weights, provenance=replace(weights.provenance, family=name, licence=own))
+        whole = weights.provenance.with_sources([weights.provenance, shared])
+        named[part] = replace(weights, provenance=replace(whole, family=name))
     return named
+
+
+def _licensed(found: dict[str, Weights], licence: str | None, on_note: OnNote) -> dict[str, Weights]:
+    """The parts under `licence`, if one is given, which may not demand less than what they were made from."""
+    if licence is not None:
+        found = _under(found, licence, on_note)
+    wholes = {part: weights.provenance.whole_licence for part, weights in found.items()}
+    for whole in dict.fromkeys(wholes.values()):
+        if is_mix(whole):
+            parts = ", ".join(part for part, own in wholes.items() if own == whole)
+            on_note(f"several licences hold for {parts}: {whole}; the strictest is {strictest(whole)}")
+    return found
+
+
+def _under(found: Mapping[str, Weights], licence: str, on_note: OnNote) -> dict[str, Weights]:
+    unknown: list[str] = []
+    under = {}
+    for part, weights in found.items():
+        own = weights.provenance.licence
+        if stricter := stricter_than(licence, own):
+            hint = "Leave out --licence: the files then state all licences. Or give one that demands as much."
+            raise UsageError(f"--licence {licence}: {part} was made from works under {stricter}", hint=hint)
+        unknown += [name for name in unknown_in(own) if name != licence]
+        under[part] = replace(weights, provenance=replace(weights.provenance, licence=licence))
+    if unknown:
+        names = " and ".join(dict.fromkeys("not stated" if one == NOT_STATED else repr(one) for one in unknown))
+        on_note(f"--licence {licence} is your own statement: the licence of what the weights were made from is {names}")
+    return under
 
 
 def _notices(found: Mapping[str, Weights]) -> dict[str, bytes]:

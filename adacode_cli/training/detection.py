@@ -287,6 +287,7 @@ def train_detector(
     training = DetectorTraining(recipe, run.device)
     if found is not None:
         training.load(found)
+        stated = stated.with_sources([found.stated, stated]) if found.stated is not None else stated
     start = time.monotonic() - (found.seconds if found else 0.0)
 
     def keep() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from adacode_cli.checkpoints.format import Provenance, part_of
+from adacode_cli.checkpoints.format import part_of
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.blocks import ResBlock
@@ -165,13 +165,13 @@ def fuse_from(network: AdaCode, path: Path) -> bool:
     return left_out
 
 
-def restore_from(network: AdaCode, path: Path) -> tuple[Provenance, Ranges]:
+def restore_from(network: AdaCode, path: Path) -> Ranges:
     """Stage III continues: the task's own tensors are taken from the file, the rest is unchanged.
 
-    A first convolution of the other scale is adapted. Returns the provenance in the file, and the ranges for 8 bits, if
-    it has any. Raises TrainingError if the file is of another task or family.
+    A first convolution of the other scale is adapted. Returns the ranges for 8 bits in the file, if it has any. Raises
+    TrainingError if the file is of another task or family.
     """
-    earlier, provenance = load_network((path,))
+    earlier, _ = load_network((path,))
     scaled = network.config.stem == "shuffle" and TASKS[network.config.task].enlarges
     config = replace(earlier.config, scale=network.config.scale) if scaled else earlier.config
     _require_alike(config, network.config, path)
@@ -179,7 +179,7 @@ def restore_from(network: AdaCode, path: Path) -> tuple[Provenance, Ranges]:
     if earlier.config.scale != network.config.scale:
         adopt_first(network, own.pop(first_key(earlier)), earlier.config)
     _take_over(network, own, own_part="task")
-    return provenance, earlier.ranges
+    return earlier.ranges
 
 
 def _require_alike(earlier: NetworkConfig, config: NetworkConfig, path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from adacode_cli.checkpoints.base_models import notice_of, stated_licence
 from adacode_cli.checkpoints.format import Provenance
+from adacode_cli.checkpoints.licences import is_mix, strictest
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.run_names import BASIS, FUSED, START
@@ -25,9 +26,10 @@ _HOLDS = {
     "fused": "what turns codes into images; shared by all tasks",
 }
 _BASES = """\
-These files were not trained from scratch: training began with the weights of a base model, and changed them. The data
-on which its authors trained it are not recorded here. Its licence holds for these files in addition to that of the
-family. If the table names a notice of its authors, it is beside this card: copy it with the files.
+These files were not trained from scratch: training began with the weights of a base model, and changed them, or was
+built on them. What is known of the data on which it was trained is in the row *trained on* above. Its licence holds for
+these files in addition to that of the family. If the table names a notice of its authors, it is beside this card: copy
+it with the files.
 """
 _LIMITS = """\
 * What is restored is plausible, not evidence: detail that a photograph does not show is generated from codes that
@@ -74,7 +76,7 @@ class BundledFamily:
 
     @property
     def with_base(self) -> Sequence[BundledFile]:
-        """The parts that start from weights of other authors."""
+        """The parts that start from weights of other authors or other runs."""
         return [part for part in self.parts if part.provenance.base_model]
 
 
@@ -107,6 +109,8 @@ def model_card(family: BundledFamily, record: RunRecord) -> str:
 def _summary(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     recipe = mapping(record.recipe)
     yield "licence", _each(family, lambda provenance: provenance.whole_licence or "not stated")
+    if any(is_mix(part.provenance.whole_licence) for part in family.parts):
+        yield "strictest of these licences", _each(family, lambda provenance: strictest(provenance.whole_licence))
     yield "stored as", f"safetensors, {family.dtype}"
     yield "trained on", _each(family, lambda provenance: provenance.trained_on or _UNKNOWN)
     yield "made by", _each(family, lambda provenance: provenance.source or _UNKNOWN)
@@ -149,7 +153,7 @@ def _usage(family: BundledFamily) -> str:
 
 
 def _base_models(family: BundledFamily) -> Sequence[str]:
-    """A section on the files that start from weights of other authors; empty if there are none."""
+    """A section on the files that start from weights of others or other runs; empty if there are none."""
     if not family.with_base:
         return ()
     stated = [(part.file, part.provenance.base_model, part.provenance.base_licence) for part in family.with_base]
@@ -159,10 +163,10 @@ def _base_models(family: BundledFamily) -> Sequence[str]:
 
 def _data(family: BundledFamily, record: RunRecord) -> str:
     files = ", ".join(f"`{part.file}`" for part in family.with_base)
-    own = f"Of this family's own training; the base models of {files} were trained before, on other data.\n\n"
-    own = own if files else ""
+    own = "Of the stage of this run that was trained last; the row *trained on* above is of all stages.\n"
+    own += f"The base models of {files} were trained before, on other data.\n\n" if files else "\n"
     if record.shards is None:
-        return f"{own}Unknown: the run kept no manifest of its photographs.\n"
+        return "Unknown: the run kept no manifest of its photographs.\n"
     manifest, crops = record.shards, mapping(record.shards.get("crops"))
     train, held_out = mapping(crops.get("train")), mapping(crops.get("validation"))
     about = (

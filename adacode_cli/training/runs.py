@@ -21,6 +21,7 @@ from adacode_cli.model.config import TrunkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.ranges import Ranges
 from adacode_cli.tasks import TASKS
+from adacode_cli.training.ancestors import inherit
 from adacode_cli.training.batches import side_for
 from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
@@ -63,6 +64,7 @@ def run_basis(session: TrainingSession) -> bool:
     start = _common_start(session)
     if start is None:
         return False
+    common = session.folder.weights(f"{BASIS}{START}")
     length = _share(recipe.basis, (1 - recipe.start_share) / len(categories))
     for k, category in enumerate(categories):
         name = f"{BASIS}{category}"
@@ -71,6 +73,7 @@ def run_basis(session: TrainingSession) -> bool:
         network = fresh_network(family.basis(k), session.seed(name))
         adopt(network, start, ("encoder.", "decoder.", "codebook.before.", "codebook.after."))
         stage = BasisStage(network, session.context("basis"))
+        inherit(session, [common] if recipe.start_share > 0 else [])
         if session.train(name, "basis", stage, category=category, length=length) is None:
             return False
     return True
@@ -131,6 +134,7 @@ def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None
         _continue(session, network, start)
     elif common is not None:
         _adopt_start(network, common.tensors)
+    inherit(session, [*basis_files(basis_folder), *([start] if start is not None else [])])
     return _fuse(session, network, books, basis_folder)
 
 
@@ -153,6 +157,7 @@ def run_fuse_again(session: TrainingSession, start: Path) -> bool:
     network = fresh_network(config, session.seed(FUSED))
     _continue(session, network, start)
     books = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "basis"}
+    inherit(session, [start])
     return _fuse(session, network, books, start)
 
 
@@ -259,7 +264,7 @@ def run_restore(
     network = fresh_network(config, session.seed(name))
     adopt_fused(network, teacher)
     _require_shared(network, shared, ("basis", "fused"), fused)
-    ranges = _start(session, network, start=start, trunk=trunk)
+    ranges = _start(session, network, fused, start=start, trunk=trunk)
     stage = _restore_stage(session, network, teacher, ranges, start)
     return session.train(name, "restore", stage) is not None
 
@@ -326,24 +331,26 @@ def _adopt_shape(session: TrainingSession, task: str, *, start: Path | None, tru
     session.recipe = replace(session.recipe, network=replace(family, trunk=shape))
 
 
-def _start(session: TrainingSession, network: AdaCode, *, start: Path | None, trunk: Path | None) -> Ranges:
-    """Initial values from earlier weights, if there are any; the session records their authors.
+def _start(
+    session: TrainingSession, network: AdaCode, fused: Path, *, start: Path | None, trunk: Path | None
+) -> Ranges:
+    """Initial values from earlier weights, if there are any; the session records what they were made from.
 
     Returns the ranges for 8 bits of `start`, if it has any.
     """
-    ours, bases = [session.provenance], []
+    ancestors, bases = [fused], []
     ranges: Ranges = {}
     if start is not None:
-        provenance, ranges = restore_from(network, start)
-        ours.append(provenance)
+        ranges = restore_from(network, start)
+        ancestors.append(start)
     if trunk is not None:
         source = read_trunk(trunk, network.config)
         adopt(network, as_trunk(source, network.config))
         if source.ours is None:
             bases.append((source.base_model, source.base_licence))
         else:
-            ours.append(source.ours)
-    session.stated = session.provenance.with_sources(ours, bases)
+            ancestors.append(trunk)
+    inherit(session, ancestors, bases)
     return ranges
 
 

@@ -189,8 +189,9 @@ class TrainingSession:
         self.processes.any(False)  # all have read it before one writes
         for change in changed:
             self.listeners.on_note(f"{name} continues with another setting: {change}")
-        if found is not None and found.stated is not None:  # instead of the provenance of the present command
-            self.stated = found.stated
+        if found is not None and found.stated is not None:
+            # An earlier version may have stated less of what the stage was begun from.
+            self.stated = found.stated.with_sources([found.stated, self.stated])
         if self._leads:
             self.folder.make()
             if found is None:

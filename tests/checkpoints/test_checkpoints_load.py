@@ -100,6 +100,10 @@ def test_parts_of_two_families_do_not_mix(network, paths, tmp_path):
     more = tiny_network("reconstruct", codebooks=((7, 4), (5, 4), (5, 4)))
     others = write_parts(tmp_path / "b", more, "other")
     error = refused(others[0], paths[1], paths[2])
+    assert error.message == f"was trained with other codebooks than those in {others[0]}"
+    older = read_weights(paths[2])
+    write_weights(paths[2], replace(older, parts={}))
+    error = refused(others[0], paths[1], paths[2])
     assert error.message == (
         "unexpected keys: codebook.books.2.embedding.weight; wrong shapes: codebook.books.0.embedding.weight"
     )

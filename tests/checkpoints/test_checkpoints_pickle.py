@@ -14,7 +14,7 @@ from adacode_cli.checkpoints.load import convert_published
 from adacode_cli.checkpoints.published import read_published
 from adacode_cli.errors import WeightsError
 
-NO_STATE = "holds no 'params' or 'params_ema' of tensors"
+NO_STATE = "is no state dict, and has none under one of the names 'params_ema', 'params', 'state_dict'"
 UNREADABLE = "cannot be read as a checkpoint of tensors"
 # What torch makes of bytes in which it sees a version number.
 noisy = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -40,10 +40,11 @@ def refused(path):
         torch.ones(2),
         {},
         {"weights": {"a": torch.ones(1)}},
-        {"params": torch.ones(2)},
+        {"params": [torch.ones(2)]},
         {"params": {"a": 3}},
         {"params": {1: torch.ones(2)}},
-        {"params_ema": None, "params": {"a": torch.ones(1)}},
+        {"params_ema": None, "params": {}},
+        {"state_dict": {"a": torch.ones(1), "epoch": 3}, "epoch": 3},
     ],
 )
 def test_a_file_of_something_else_is_refused(content, tmp_path):

@@ -22,13 +22,19 @@ from hypothesis import strategies as st
 from loopback import FileServer, Reply
 
 from adacode_cli.checkpoints import release
-from adacode_cli.checkpoints.release import RetryPolicy, download
+from adacode_cli.checkpoints.integrity import sha256_of
+from adacode_cli.checkpoints.release import RetryPolicy
 from adacode_cli.errors import OutputError, WeightsError
 
 QUICK = RetryPolicy(connect_timeout_s=5, silence_timeout_s=5, attempts=3, first_pause_s=0.01, longest_pause_s=0.05)
 BODY = hashlib.shake_256(b"release").digest(200_000)
 OTHER = hashlib.shake_256(b"another").digest(200_000)
 SOURCES = Path(release.__file__).resolve().parents[2]
+
+
+def download(url: str, target_dir: Path, **more) -> Path:
+    """With a conversion that takes anything for a checkpoint, and gives the same bytes."""
+    return release.download(url, target_dir, **{"accept": sha256_of, **more})
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +81,8 @@ def test_a_file_arrives_with_progress_and_its_digest_is_recorded(server, folder)
     assert seen[-1] == (len(BODY), len(BODY))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     record = json.loads((folder / "digests.json").read_text())["downloads"][url(server)]
-    assert record == {"sha256": hashlib.sha256(BODY).hexdigest(), "bytes": len(BODY), "converted_sha256": None}
+    digest = hashlib.sha256(BODY).hexdigest()
+    assert record == {"sha256": digest, "bytes": len(BODY), "converted_sha256": digest}
     leftovers = {path.name for path in folder.iterdir()} - {"model.pth", "digests.json"}
     assert all(name.endswith(".lock") for name in leftovers)
 
@@ -320,12 +327,13 @@ def test_a_disk_that_takes_no_more(server, folder):
     program = """
 import resource, signal, sys
 from pathlib import Path
+from adacode_cli.checkpoints.integrity import sha256_of
 from adacode_cli.checkpoints.release import download
 from adacode_cli.errors import AdaCodeError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    download(sys.argv[1], Path(sys.argv[2]))
+    download(sys.argv[1], Path(sys.argv[2]), accept=sha256_of)
 except AdaCodeError as error:
     print(error, error.hint)
     sys.exit(error.exit_code)
@@ -357,7 +365,7 @@ def test_a_killed_process_leaves_what_the_next_one_continues(server, folder):
     let_go = threading.Event()
     server.faults["/v0/model.pth"] = [lambda reply: replace(reply, cut_after=131_072, stall=let_go)]
     program = "import sys; from pathlib import Path; from adacode_cli.checkpoints.release import download\n"
-    program += "download(sys.argv[1], Path(sys.argv[2]))"
+    program += "download(sys.argv[1], Path(sys.argv[2]), accept=None)"
     victim = subprocess.Popen([sys.executable, "-c", program, url(server), str(folder)], env=_environment())
     part = folder / "model.pth.part"
     deadline = time.monotonic() + 60
@@ -380,6 +388,69 @@ def test_a_crash_just_before_the_rename_needs_no_network(server, folder):
     (folder / "model.pth.part").write_bytes(BODY)
     server.stop()
     assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
+
+
+PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+
+
+def only_the_body(path: Path) -> str:
+    """As a conversion refuses what is no checkpoint."""
+    if path.read_bytes() != BODY:
+        raise WeightsError("cannot be read as a checkpoint of tensors", path=path, hint="Download it again.")
+    return sha256_of(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(PAGE, "a web page came instead"), (OTHER, "what arrived cannot be read")]
+)
+def test_what_is_no_checkpoint_is_discarded_and_not_recorded(server, folder, content, what):
+    server.files["/v0/model.pth"] = content
+    with pytest.raises(WeightsError, match=what) as caught:
+        download(url(server), folder, policy=QUICK, accept=only_the_body)
+    assert url(server) in caught.value.message
+    assert "discarded" in caught.value.hint
+    assert {path.name for path in folder.iterdir() if path.suffix != ".lock"} == set()
+    server.files["/v0/model.pth"] = BODY
+    assert download(url(server), folder, policy=QUICK, accept=only_the_body).read_bytes() == BODY
+
+
+def test_a_page_that_an_earlier_version_recorded_is_discarded_too(server, folder):
+    folder.mkdir()
+    (folder / "model.pth").write_bytes(PAGE)
+    seen = {"sha256": hashlib.sha256(PAGE).hexdigest(), "bytes": len(PAGE), "converted_sha256": None}
+    (folder / "digests.json").write_text(json.dumps({"version": 1, "downloads": {url(server): seen}}))
+    with pytest.raises(WeightsError, match="a web page came instead"):
+        download(url(server), folder, policy=QUICK, accept=only_the_body)
+    assert download(url(server), folder, policy=QUICK, accept=only_the_body).read_bytes() == BODY
+
+
+def test_a_crash_before_a_download_is_proved_does_not_make_it_the_users(server, folder):
+    server.files["/v0/model.pth"] = PAGE
+
+    def crash(_path: Path) -> str:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        download(url(server), folder, policy=QUICK, accept=crash)
+    assert (folder / "model.pth").exists()
+    with pytest.raises(WeightsError, match="a web page came instead"):
+        download(url(server), folder, policy=QUICK, accept=only_the_body)
+    assert len(server.requests) == 1
+    assert not (folder / "model.pth").exists()
+
+
+def test_a_file_put_there_by_hand_is_never_removed(server, folder):
+    folder.mkdir()
+    (folder / "model.pth").write_bytes(OTHER)
+    with pytest.raises(WeightsError, match="cannot be read as a checkpoint") as caught:
+        download(url(server), folder, policy=QUICK, accept=only_the_body)
+    assert caught.value.path == folder / "model.pth"
+    assert "Remove it, or put the published file there" in caught.value.hint
+    assert (folder / "model.pth").read_bytes() == OTHER
+    assert not (folder / "digests.json").exists()
+    (folder / "model.pth").write_bytes(BODY)
+    assert download(url(server), folder, policy=QUICK, accept=only_the_body).read_bytes() == BODY
+    assert server.requests == []
 
 
 def _environment() -> dict[str, str]:

@@ -214,6 +214,8 @@ def test_a_file_of_a_family_works_at_once(real_adacode, files, family):
     assert "copied beside the file, which needs them: " + ", ".join(SHARED_NAMES) in made.stderr.decode()
     for name in SHARED_NAMES:
         assert (out.parent / name).read_bytes() == (family.parent / name).read_bytes()
+    assert set(read_weights(out).parts) == {"basis", "fused"}
+    assert read_weights(out).parts == read_weights(family).parts
     run = real_adacode("reconstruct", "photos", "-o", "rebuilt", "--weights", str(out), "--precision", "fp32")
     assert run.returncode == 0, run.stderr.decode()
 

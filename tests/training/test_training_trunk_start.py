@@ -70,6 +70,11 @@ def base_of(provenance: Provenance) -> tuple[str, str]:
     return provenance.base_model, provenance.base_licence
 
 
+def with_runs(*runs: str) -> tuple[str, str]:
+    """`BASE`, and the results of other runs that were given to the command."""
+    return " and ".join([BASE[0], "tiny fused (CC0-1.0, a test)", *runs]), f"{BASE[1]} AND CC0-1.0"
+
+
 def trunk_alone(network: AdaCode, image_BCHW: torch.Tensor) -> torch.Tensor:
     return network.trunk.finish(network.trunk.begin(image_BCHW), None)
 
@@ -88,7 +93,7 @@ def test_at_first_the_network_is_the_one_that_it_starts_from(shards, fused, tmp_
         torch.testing.assert_close(network(small).image_BCHW, wanted, rtol=0, atol=1e-5)
         torch.testing.assert_close(trunk_alone(network, image(13, 9)), detail(body, image(13, 9)), rtol=0, atol=1e-5)
     assert float((wanted - F.interpolate(small, scale_factor=4, mode="nearest")).abs().mean()) > 0.05
-    assert provenance.base_model == "realesr-small"
+    assert provenance.base_model == "realesr-small and tiny fused (CC0-1.0, a test)"
     shared, books = load_file(fused), load_file(tmp_path / "run" / "sr-x4.safetensors")
     keys = [key for key in shared if key.startswith(("codebook.books.", "codebook.after.", "decoder."))]
     assert all(torch.equal(books[key], shared[key]) for key in keys)
@@ -126,7 +131,7 @@ def test_a_command_starts_from_a_file_though_the_earlier_recipe_knows_of_no_trun
     assert "trunk" not in {k for k, v in json.loads(read_weights(fused).provenance.recipe)["network"].items() if v}
     weights = read_weights(from_trunk)
     assert (weights.config.trunk, weights.config.base, weights.config.scale) == (FULL, "nearest", 4)
-    assert base_of(weights.provenance) == BASE
+    assert base_of(weights.provenance) == with_runs()
     assert weights.provenance.licence == "CC0-1.0"
     written = json.loads((from_trunk.parent / "recipe.json").read_text())["network"]["trunk"]
     assert written == {"depth": FULL.depth, "tap": FULL.tap, "join": FULL.join, "shuffle": None}
@@ -141,7 +146,7 @@ def test_going_on_keeps_the_trunk_and_where_it_comes_from(from_trunk, fused, sha
     later = read_weights(tmp_path / "run" / "sr-x4.safetensors")
     earlier = read_weights(from_trunk)
     assert later.config == earlier.config
-    assert base_of(later.provenance) == BASE
+    assert base_of(later.provenance) == with_runs("tiny sr-x4 (CC0-1.0, adacode train)")
     assert later.tensors.keys() == earlier.tensors.keys()
     for key, tensor in earlier.tensors.items():
         torch.testing.assert_close(later.tensors[key], tensor, rtol=0, atol=1e-6)
@@ -150,7 +155,8 @@ def test_going_on_keeps_the_trunk_and_where_it_comes_from(from_trunk, fused, sha
 def test_twice_the_size_goes_on_from_four_times_the_size(from_trunk, fused, full_body, shards, tmp_path):
     restore("sr", fused, shards, tmp_path / "run", "--scale", 2, "--start", from_trunk)
     network, provenance = load_network((tmp_path / "run" / "sr-x2.safetensors",))
-    assert (network.config.scale, network.config.trunk, base_of(provenance)) == (2, FULL, BASE)
+    stated = with_runs("tiny sr-x4 (CC0-1.0, adacode train)")
+    assert (network.config.scale, network.config.trunk, base_of(provenance)) == (2, FULL, stated)
     large = image(32, 32)
     with torch.inference_mode():
         wanted = detail(full_body, F.avg_pool2d(large, 2))
@@ -161,10 +167,11 @@ def test_twice_the_size_goes_on_from_four_times_the_size(from_trunk, fused, full
         torch.testing.assert_close(back[key], tensor, rtol=0, atol=1e-5)
 
 
-def test_a_network_without_a_trunk_names_no_base_model(fused, shards, tmp_path):
+def test_a_network_without_a_trunk_names_no_base_model_of_others(fused, shards, tmp_path):
     restore("inpaint", fused, shards, tmp_path / "run")
     weights = read_weights(tmp_path / "run" / "inpaint.safetensors")
-    assert (base_of(weights.provenance), weights.config.trunk) == (("", ""), None)
+    assert base_of(weights.provenance) == ("tiny fused (CC0-1.0, a test)", "CC0-1.0")
+    assert weights.config.trunk is None
 
 
 def test_a_stopped_run_goes_on_with_the_trunk_that_it_began_with(shards, fused, tmp_path):
@@ -178,7 +185,7 @@ def test_a_stopped_run_goes_on_with_the_trunk_that_it_began_with(shards, fused, 
         session = tiny_session(shards, RunFolder(tmp_path / name, resume=True), recipe)
         assert run_restore(session, fused, **task, **again)
     found = [read_weights(tmp_path / name / "sr-x4.safetensors") for name in ("same", "without")]
-    assert [base_of(weights.provenance) for weights in found] == [BASE] * 2
+    assert [base_of(weights.provenance) for weights in found] == [with_runs()] * 2
     assert all(torch.equal(found[0].tensors[key], found[1].tensors[key]) for key in found[0].tensors)
 
 
@@ -228,8 +235,12 @@ def test_what_a_start_was_trained_on_and_under_which_licence_holds_for_the_resul
         made = read_weights(run / "sr-x4.safetensors").provenance
         assert made.trained_on == f"{alone.trained_on}; 99 old images"
         assert made.licence == "CC0-1.0 AND CC-BY-4.0"
-        both = (f"{BASE[0]} and unknown", f"{BASE[1]} AND LicenseRef-not-stated")
-        assert base_of(made) == (both if n == 2 else BASE)
+        runs, licences = with_runs("tiny earlier (CC-BY-4.0, adacode train)")
+        licences += " AND CC-BY-4.0"
+        if n == 2:
+            runs = runs.replace(" and tiny earlier", " and unknown and tiny earlier")
+            licences = licences.replace(" AND CC-BY", " AND LicenseRef-not-stated AND CC-BY")
+        assert base_of(made) == (runs, licences)
 
 
 def test_a_start_without_a_trunk_cannot_have_another_ones(shards, fused, full_body, tmp_path):
@@ -263,7 +274,9 @@ def test_a_trunk_of_ours_and_the_rest_of_another_file(shards, fused, from_trunk,
     for key, tensor in made.tensors.items():
         source = body if key.startswith("trunk.body.") else rest
         torch.testing.assert_close(tensor, source.tensors[key], rtol=0, atol=1e-7)
-    assert made.provenance.base_model == f"{rest.provenance.base_model} and {body.provenance.base_model}"
+    models = made.provenance.base_model.split(" and ")
+    assert models[:3] == [*rest.provenance.base_model.split(" and "), body.provenance.base_model.split(" and ")[0]]
+    assert models[3:] == ["tiny sr-x4 (CC0-1.0, adacode train)"]
     assert body.provenance.base_model.startswith("other")
 
 
