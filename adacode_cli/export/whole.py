@@ -1,0 +1,51 @@
+"""One whole file of weights from the parts of a family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from adacode_cli.checkpoints.format import Weights, stored_dtype, write_weights
+from adacode_cli.checkpoints.load import WeightsSource, build, joined, parts_of
+
+
+@dataclass(frozen=True)
+class Whole:
+    """weights: of the part "whole". files: where they come from, the task's own last. dtype: the smallest type that
+    holds the values of all files as they are stored.
+    """
+
+    weights: Weights
+    files: tuple[Path, ...]
+    dtype: torch.dtype
+
+    @property
+    def own_file(self) -> Path:
+        """The task's own file."""
+        return self.files[-1]
+
+
+def whole_of(source: WeightsSource) -> Whole:
+    """All that belongs to the one task that a name means, with the training data and licences of all parts.
+
+    Raises WeightsError where parts are missing, are damaged or do not fit one another; UsageError for the name of a
+    family with several tasks.
+    """
+    parts = parts_of(source.own_files())
+    path, task = parts[-1]
+    tensors = joined(parts)
+    build(task.config, tensors, path)  # It checks that the parts make a network.
+    provenance = task.provenance
+    if len(parts) > 1:
+        provenance = provenance.with_sources([one.provenance for _, one in reversed(parts)])
+    files = tuple(path for path, _ in parts)
+    dtypes = {stored_dtype(path) for path in files}
+    weights = replace(task, part="whole", provenance=provenance, tensors=tensors)
+    return Whole(weights, files, dtypes.pop() if len(dtypes) == 1 else torch.float32)
+
+
+def write_whole(whole: Whole, target: Path) -> None:
+    """Writes the weights as one file of adacode, atomically. Raises OutputError."""
+    write_weights(target, whole.weights, whole.dtype)
