@@ -4,8 +4,8 @@ import adacode_cli.spandrel
 adacode_cli.spandrel.install()
 model = spandrel.ModelLoader().load_from_file("sr-x4.safetensors")
 
-Two kinds of files are detected: whole files of adacode (`adacode weights export NAME --to single`), and checkpoints in
-the published AdaCode layout. spandrel hands over the tensors of a file without its metadata, so a whole file has its
+Two kinds of files are detected: those of `adacode weights export NAME --to single`, and checkpoints in the published
+AdaCode layout. spandrel hands over the tensors of a file without its metadata, so an exported file has its
 configuration among the tensors, too. Importing this module needs spandrel, which adacode does not install.
 """
 
@@ -81,7 +81,7 @@ def install(registry: ArchRegistry = MAIN_REGISTRY) -> None:
 
 
 def is_adacode(state_dict: Mapping[str, object]) -> bool:
-    """Whether these are the tensors of a whole file of adacode, or a complete network in the published layout."""
+    """Whether these are the tensors of an exported file of adacode, or a complete network in the published layout."""
     if CONFIG_TENSOR in state_dict:
         return True
     if not all(key in state_dict for key in _PUBLISHED):

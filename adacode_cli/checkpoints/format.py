@@ -67,7 +67,7 @@ _INT8, _STEPS, _ZERO = "int8.", ".steps", ".zero"
 _WEIGHT, _FACTOR, _BIAS = ".weight", ".factor", ".bias"
 # In the metadata, beside the configuration: earlier versions ignore it.
 _INT8_PSNR = "int8_psnr_db"
-# The key of the configuration as UTF-8 JSON in a whole file, for programs that hand over a file's tensors alone.
+# The key of the configuration as UTF-8 JSON in exported files, for programs that hand over a file's tensors alone.
 CONFIG_TENSOR = "adacode.config"
 # Limit in characters: the time to separate names and licences grows faster than the length of a text.
 _MAX_BASE, _MAX_TEXT = 20_000, 1_000_000
@@ -173,8 +173,11 @@ def write_file(path: Path, data: bytes) -> None:
     write_bytes(path, data)
 
 
-def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
-    """The content of a file, tensors as `dtype`; equal weights give equal bytes."""
+def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32, *, with_config: bool = False) -> bytes:
+    """The content of a file, tensors as `dtype`; equal weights give equal bytes.
+
+    with_config: the configuration is among the tensors, too (`config_in`).
+    """
     header: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "part": weights.part,
@@ -186,14 +189,14 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
     every = weights.tensors | {_FAITHFUL + key: tensor for key, tensor in weights.faithful.items()}
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(every.items())}
     tensors |= _range_tensors(weights.ranges)
-    if weights.part == "whole":
+    if with_config:
         text = json.dumps(weights.config.to_dict(), sort_keys=True)
         tensors[CONFIG_TENSOR] = torch.tensor(list(text.encode()), dtype=torch.uint8)
     return bytes(save(tensors, {METADATA_KEY: json.dumps(header, sort_keys=True)}))
 
 
 def config_in(tensors: Mapping[str, Tensor]) -> NetworkConfig | None:
-    """The configuration among the tensors of a whole file, None where there is none. Raises WeightsError."""
+    """The configuration among the tensors of an exported file, None in others. Raises WeightsError."""
     stored = tensors.get(CONFIG_TENSOR)
     if stored is None:
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from adacode_cli.checkpoints.format import Weights, stored_dtype, write_weights
+from adacode_cli.checkpoints.format import Weights, stored_dtype, to_bytes, write_file
 from adacode_cli.checkpoints.load import WeightsSource, build, joined, parts_of
 
 
@@ -47,5 +47,8 @@ def whole_of(source: WeightsSource) -> Whole:
 
 
 def write_whole(whole: Whole, target: Path) -> None:
-    """Writes the weights as one file of adacode, atomically. Raises OutputError."""
-    write_weights(target, whole.weights, whole.dtype)
+    """Writes the weights as one file of adacode, atomically, for programs that read no metadata, too.
+
+    Raises OutputError.
+    """
+    write_file(target, to_bytes(whole.weights, whole.dtype, with_config=True))

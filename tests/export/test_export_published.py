@@ -13,7 +13,7 @@ sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("checkpoints
 from small_checkpoints import LAYOUTS, save_pth, small_published, tiny_network, trunk_network, write_parts
 from small_networks import OWN_CONFIGS, network
 
-from adacode_cli.checkpoints.format import Provenance, Weights, read_weights, write_weights
+from adacode_cli.checkpoints.format import Provenance, Weights, read_weights
 from adacode_cli.checkpoints.load import WeightsSource, convert_published
 from adacode_cli.checkpoints.published import DROPPED_PREFIXES, read_params
 from adacode_cli.errors import WeightsError
@@ -129,10 +129,3 @@ def test_the_parts_of_a_family_are_exported_together(tmp_path):
     state = net.state_dict()
     assert again.keys() == state.keys()
     assert all(torch.equal(again[key], state[key]) for key in state)
-
-
-def test_a_converted_file_that_a_program_wrote_without_a_configuration_is_read_too(tmp_path):
-    """Files of before the configuration was among the tensors."""
-    weights = whole(SMALL)
-    write_weights(tmp_path / "a.safetensors", replace(weights, part="task"))
-    assert read_weights(tmp_path / "a.safetensors").config == SMALL

@@ -21,15 +21,16 @@ from small_checkpoints import (
     tiny_network,
     trunk_network,
     write_parts,
-    write_whole,
 )
 from spandrel_library import spandrel as import_spandrel
 
 from adacode_cli import Restorer
+from adacode_cli.checkpoints.format import Provenance, Weights, to_bytes, write_file
 from adacode_cli.checkpoints.load import WeightsSource, load_network
 from adacode_cli.errors import WeightsError
 from adacode_cli.export import whole
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.network import AdaCode
 
 TOLERANCE = 1e-4
 
@@ -53,6 +54,13 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(data.astronaut()[100 : 100 + height, 200 : 200 + width])
 
 
+def exported(path: Path, network: AdaCode) -> Path:
+    """A file as `weights export --to single` writes it."""
+    weights = Weights("whole", network.config, Provenance(), network.state_dict())
+    whole.write_whole(whole.Whole(weights, (), torch.float32), path)
+    return path
+
+
 def as_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
 
@@ -74,7 +82,7 @@ def test_the_bundled_super_resolution_from_one_file(spandrel, loader, tmp_path):
 
 
 def test_inpainting_takes_a_mask_and_changes_nothing_else(spandrel, loader, tmp_path):
-    path = write_whole(tmp_path / "inpaint.safetensors", tiny_network("inpaint"))
+    path = exported(tmp_path / "inpaint.safetensors", tiny_network("inpaint"))
     model = loader.load_from_file(path)
     assert isinstance(model, spandrel.MaskedImageModelDescriptor)
     assert (model.purpose, model.scale, model.tiling) == ("Inpainting", 1, spandrel.ModelTiling.DISCOURAGED)
@@ -116,13 +124,11 @@ def test_published_layouts(spandrel, loader, tmp_path, layout):
 
 def test_values_that_keep_noise_and_other_types_are_no_obstacle(loader, tmp_path):
     """The file has a second set of values and is stored in fp16; full noise removal is what spandrel gets."""
-    from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
-
     network = trunk_network()
     state = network.state_dict()
     faithful = {"trunk.body.0.weight": state["trunk.body.0.weight"] * 0.5}
     weights = Weights("whole", network.config, Provenance(), state, faithful)
-    write_weights(tmp_path / "a.safetensors", weights, torch.float16)
+    write_file(tmp_path / "a.safetensors", to_bytes(weights, torch.float16, with_config=True))
     model = loader.load_from_file(tmp_path / "a.safetensors")
     expected, _ = load_network((tmp_path / "a.safetensors",))
     ours, theirs = expected.state_dict(), model.model.state_dict()
@@ -131,7 +137,7 @@ def test_values_that_keep_noise_and_other_types_are_no_obstacle(loader, tmp_path
 
 
 def test_convolutions_alone_may_be_tiled(spandrel, loader, tmp_path):
-    path = write_whole(tmp_path / "a.safetensors", tiny_network("reconstruct"))
+    path = exported(tmp_path / "a.safetensors", tiny_network("reconstruct"))
     assert loader.load_from_file(path).tiling == spandrel.ModelTiling.SUPPORTED
 
 
@@ -153,7 +159,7 @@ def test_a_published_checkpoint_that_lacks_a_key_is_not_ours(spandrel, loader, t
 
 
 def test_damaged_tensors_are_refused(loader, tmp_path):
-    path = write_whole(tmp_path / "a.safetensors", tiny_network("reconstruct"))
+    path = exported(tmp_path / "a.safetensors", tiny_network("reconstruct"))
     tensors = load_file(path)
     tensors["decoder.head.conv.bias"][0] = torch.nan
     save_file(tensors, path)
@@ -178,7 +184,7 @@ def test_every_loader_has_it_after_one_call(spandrel, tmp_path, monkeypatch):
     from adacode_cli import spandrel as plugin
 
     before = spandrel.MAIN_REGISTRY.copy()
-    path = write_whole(tmp_path / "a.safetensors", tiny_network("sr", 4))
+    path = exported(tmp_path / "a.safetensors", tiny_network("sr", 4))
     try:
         plugin.install()
         assert spandrel.ModelLoader().load_from_file(path).scale == 4
@@ -192,5 +198,5 @@ def test_the_configuration_decides_what_shapes_cannot_say(loader, tmp_path):
     config: NetworkConfig = replace(tiny_network("reconstruct").config, softmax=True)
     for softmax in (True, False):
         network = tiny_network("reconstruct", softmax=softmax)
-        model = loader.load_from_file(write_whole(tmp_path / "a.safetensors", network))
+        model = loader.load_from_file(exported(tmp_path / "a.safetensors", network))
         assert model.model.config == replace(config, softmax=softmax)

@@ -27,6 +27,7 @@ from adacode_cli.checkpoints.format import (
     split,
     stored_dtype,
     to_bytes,
+    write_file,
     write_weights,
 )
 from adacode_cli.checkpoints.load import WeightsSource, load_network
@@ -138,7 +139,8 @@ def test_parts_that_do_not_fit_one_another_are_refused(tmp_path):
 
 def whole_file(path: Path) -> Path:
     network = tiny_network("reconstruct")
-    write_weights(path, Weights("whole", network.config, Provenance(), network.state_dict()))
+    weights = Weights("whole", network.config, Provenance(), network.state_dict())
+    write_file(path, to_bytes(weights, with_config=True))
     return path
 
 
@@ -155,7 +157,7 @@ def test_the_configuration_among_the_tensors_is_that_of_the_metadata(tmp_path):
         header = json.loads(file.metadata()[METADATA_KEY])
         text = bytes(file.get_tensor(CONFIG_TENSOR).tolist()).decode()
     assert json.loads(text) == header["config"]
-    assert path.read_bytes() == to_bytes(read_weights(path))
+    assert path.read_bytes() == to_bytes(read_weights(path), with_config=True)
 
 
 @pytest.mark.parametrize(
