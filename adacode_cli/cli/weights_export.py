@@ -107,5 +107,18 @@ def _written(whole: Whole, name: str, to: str, output: Path) -> list[str]:
             notes += write_onnx(whole.weights, name, whole.own_file, output)
     provenance = whole.weights.provenance
     if provenance.base_model:
-        notes.append(f"made from {provenance.base_model}, whose licence and notice apply to the file")
+        notes.append(f"made from {provenance.base_model}; {_about_notice(provenance.base_model, to)}")
     return [f"{output.stat().st_size / 1e6:.1f} MB, licence: {provenance.whole_licence or 'not stated'}", *notes]
+
+
+def _about_notice(base_model: str, to: str) -> str:
+    """What somebody who passes the file on has to do for the authors of its base model."""
+    from adacode_cli.checkpoints.base_models import notice_of
+    from adacode_cli.checkpoints.catalogue_file import weights_folder
+
+    name = notice_of(base_model)
+    if name is None:
+        return "the licence and the notice of its authors apply to the file"
+    if to == "onnx":
+        return "the notice of its authors is in the metadata"
+    return f"pass on the notice of its authors with the file: {weights_folder() / name}"

@@ -36,6 +36,7 @@ def largest_difference(
     """
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()  # On Windows it would report that it runs.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors

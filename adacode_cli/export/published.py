@@ -41,7 +41,7 @@ def published_state(weights: Weights, source: Path) -> dict[str, Tensor]:
     """The tensors of whole weights under the published names. Raises WeightsError, naming `source`."""
     config = weights.config
     if parts := [words for wrong, words in _lacking(config) if wrong]:
-        what = f"the published layout has no place for {', '.join(parts)}"
+        what = f"the published layout has no place for: {', '.join(parts)}"
         raise WeightsError(what, path=source, hint=_HINT)
     num_down = len(config.channels) - 1 - config.input_level
     is_basis = config.task == BASIS.name
@@ -72,7 +72,7 @@ def _lacking(config: NetworkConfig) -> list[tuple[bool, str]]:
         (config.residual is not None, "further levels of codes"),
         (config.stem != "conv4" or config.grid != 1, "a stem or a head for blocks of pixels"),
         (config.stem_depth > 0 or config.head_depth > 0, "residual blocks in the stem or the head"),
-        (depths != (2, 2, 2), "stages that have not two residual blocks each"),
+        (depths != (2, 2, 2), "stages of more or fewer than two residual blocks"),
         (config.norm != "group", "a network without normalisation"),
         (config.skip == "fuse", "learnt fusions of encoder maps"),
         (config.base != "none", "a base image that the output is added to"),

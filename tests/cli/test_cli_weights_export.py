@@ -37,6 +37,7 @@ def test_one_file_restores_as_the_family_does(real_adacode, family, photo, tmp_p
     made = real_adacode("weights", "export", family, "--to", "single", "-o", "new/one.safetensors")
     assert (made.returncode, made.stdout.decode()) == (0, "new/one.safetensors\n"), made.stderr.decode()
     assert "MB, licence: not stated" in made.stderr.decode()
+    assert "made from" not in made.stderr.decode()
     for weights, out in ((family, "a"), ("new/one.safetensors", "b")):
         run = real_adacode("sr", "photos", "-o", out, "--weights", weights, "--no-guard")
         assert run.returncode == 0, run.stderr.decode()
@@ -82,7 +83,7 @@ def test_an_onnx_model_and_the_largest_difference(real_adacode, tmp_path):
         (("--to", "single", "-o", "parts/own.safetensors", "--overwrite"), 6, "would overwrite the input"),
         (("--to", "single", "-o", f"parts/{FAMILY}-basis.safetensors", "--overwrite"), 6, "would overwrite the input"),
         (("--to", "single", "-o", "there.safetensors/a.safetensors"), 6, "cannot be made into a folder"),
-        (("--to", "published", "-o", "a.pth"), 4, "has no place for a trunk"),
+        (("--to", "published", "-o", "a.pth"), 4, "has no place for: a trunk"),
     ],
 )
 def test_what_cannot_be_done_is_reported(real_adacode, family, tmp_path, arguments, code, message):
@@ -105,6 +106,13 @@ def test_a_missing_part_is_named(real_adacode, family, tmp_path):
     assert result.returncode == 4
     assert f"{FAMILY}-fused.safetensors" in result.stderr.decode()
     assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_the_notice_of_a_base_model_is_named(real_adacode, tmp_path):
+    made = real_adacode("weights", "export", "compact-sr-x4", "--to", "single", "-o", "a.safetensors")
+    said = " ".join(made.stderr.decode().split())
+    assert "licence: Apache-2.0 AND BSD-3-Clause" in said
+    assert Path(said.split("with the file: ")[1]).read_text().startswith("BSD 3-Clause License")
 
 
 def test_a_family_of_several_tasks_is_asked_for_one(real_adacode):

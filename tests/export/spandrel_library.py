@@ -27,7 +27,10 @@ def _unused(*_: object, **__: object) -> None:
     raise AssertionError("no test loads an architecture that needs torchvision")
 
 
-def _replace_torchvision() -> None:
+def _without_torchvision() -> ModuleType:
+    """spandrel, with a torchvision that only exists while it is imported."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
     names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
     modules = [ModuleType(name) for name in names]
     for outer, inner in pairwise(modules):
@@ -35,6 +38,11 @@ def _replace_torchvision() -> None:
     functional = modules[-1]
     functional.InterpolationMode, functional.rotate, functional.normalize = InterpolationMode, _unused, _unused
     sys.modules.update(zip(names, modules, strict=True))
+    try:
+        return importlib.import_module("spandrel")
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 def spandrel() -> ModuleType:
@@ -44,7 +52,5 @@ def spandrel() -> ModuleType:
     try:
         importlib.import_module("torchvision.transforms.functional")
     except (ImportError, RuntimeError, OSError):
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        _replace_torchvision()
+        return _without_torchvision()
     return importlib.import_module("spandrel")

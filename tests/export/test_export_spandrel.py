@@ -180,7 +180,7 @@ def test_installing_twice_is_installing_once(spandrel):
     assert [one.architecture.id for one in registry] == [ARCHITECTURE_ID]
 
 
-def test_every_loader_has_it_after_one_call(spandrel, tmp_path, monkeypatch):
+def test_every_loader_has_it_after_one_call(spandrel, tmp_path):
     from adacode_cli import spandrel as plugin
 
     before = spandrel.MAIN_REGISTRY.copy()
