@@ -10,6 +10,7 @@ from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import HubRepo, Verbose, flag
+from adacode_cli.cli.restore_options import Denoise
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
@@ -21,6 +22,7 @@ EPILOG = """Examples:
 
   adacode weights export compact-sr-x4 --to single -o sr-x4.safetensors
   adacode weights export compact-sr-x4 --to onnx -o sr-x4.onnx
+  adacode weights export compact-sr-x4 --to onnx --denoise 0.3 -o grainy.onnx
   adacode weights export mine.safetensors --to published -o mine.pth
 
 The file's path is printed on standard output."""
@@ -44,6 +46,7 @@ def export(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write.")],
+    denoise: Denoise = 1.0,
     overwrite: Annotated[bool, flag("--overwrite", help="Replace OUT if it exists.")] = False,
     hub_repo: HubRepo = None,
     verbose: Verbose = 0,
@@ -52,11 +55,14 @@ def export(
 
     Nothing in OUT depends on another file. The published layout holds networks of the published shape only. An ONNX
     model takes images of any size; onnxruntime runs it before it is written, and its results have to be those of the
-    network.
+    network. Both have one strength of noise removal, --denoise; a single file keeps all of them.
     """
     invocation_of(context, verbose=verbose)
     with ended_by_interruption():
         _check_output(output, to, overwrite=overwrite)
+        if to == "single" and denoise != 1:
+            hint = "Leave it out, and give it to `adacode sr` with the new file."
+            raise UsageError("--to single keeps every strength of --denoise", hint=hint)
         if to == "onnx":
             from adacode_cli.export.onnx_model import require_libraries
 
@@ -64,9 +70,9 @@ def export(
         with showing(f"loading {name}"):
             from adacode_cli.batch.kept import Kept
             from adacode_cli.checkpoints.load import WeightsSource
-            from adacode_cli.export.whole import whole_of
+            from adacode_cli.export.whole import at_strength, whole_of
 
-            whole = whole_of(WeightsSource(name, hub_repo))
+            whole = at_strength(whole_of(WeightsSource(name, hub_repo)), denoise)
             Kept().refuse(whole.files, [output], "-o OUT")
         notes = _written(whole, name, to, output)
     for note in notes:

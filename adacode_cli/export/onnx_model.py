@@ -69,7 +69,7 @@ def write_onnx(weights: Weights, name: str, source: Path, target: Path) -> list[
     shown = " and ".join(f"{width}×{height}" for height, width in sizes)
     notes = [f"onnxruntime and torch differ by at most {difference:.1e} of 1 on test images of {shown} pixels"]
     if weights.faithful:
-        notes.append("note: the model has one strength of noise removal, full (--denoise 1)")
+        notes.append("note: left out: the values that keep noise: the file is for --denoise 1")
     return notes
 
 

@@ -85,7 +85,7 @@ def _lacking(config: NetworkConfig) -> list[tuple[bool, str]]:
 
 def _left_out(weights: Weights) -> Iterator[str]:
     if weights.faithful:
-        yield "the values that keep noise (--denoise): the layout has one set of values, which removes it"
+        yield "the values that keep noise: the file is for --denoise 1"
     if weights.ranges:
         yield "the ranges for --precision int8"
     if weights.config.categories not in ((), PAPER_CATEGORIES):

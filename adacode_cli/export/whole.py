@@ -9,6 +9,8 @@ import torch
 
 from adacode_cli.checkpoints.format import Weights, stored_dtype, to_bytes, write_file
 from adacode_cli.checkpoints.load import WeightsSource, build, joined, parts_of
+from adacode_cli.checkpoints.soundness import require_finite
+from adacode_cli.errors import WeightsError
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,23 @@ def whole_of(source: WeightsSource) -> Whole:
     dtypes = {stored_dtype(path) for path in files}
     weights = replace(task, part="whole", provenance=provenance, tensors=tensors)
     return Whole(weights, files, dtypes.pop() if len(dtypes) == 1 else torch.float32)
+
+
+def at_strength(whole: Whole, denoise: float) -> Whole:
+    """The same for one strength of noise removal, from 0 to 1; 1 changes nothing.
+
+    Ranges for 8 bits hold for full removal alone. Raises UsageError for another strength, WeightsError for weights that
+    have no choice.
+    """
+    if denoise == 1:
+        return whole
+    try:
+        tensors = whole.weights.denoising(denoise)
+    except WeightsError as error:
+        raise WeightsError(error.message, path=whole.own_file, hint=error.hint) from error
+    require_finite(tensors, whole.own_file)
+    weights = replace(whole.weights, tensors=tensors, faithful={}, ranges={}, int8_psnr_db=None)
+    return replace(whole, weights=weights)
 
 
 def write_whole(whole: Whole, target: Path) -> None:

@@ -83,6 +83,8 @@ def test_an_onnx_model_and_the_largest_difference(real_adacode, tmp_path):
         (("--to", "single", "-o", "parts/own.safetensors", "--overwrite"), 6, "would overwrite the input"),
         (("--to", "single", "-o", f"parts/{FAMILY}-basis.safetensors", "--overwrite"), 6, "would overwrite the input"),
         (("--to", "single", "-o", "there.safetensors/a.safetensors"), 6, "cannot be made into a folder"),
+        (("--to", "single", "-o", "a.safetensors", "--denoise", "0.5"), 2, "keeps every strength"),
+        (("--to", "published", "-o", "a.pth", "--denoise", "0.5"), 4, "one strength of noise removal only"),
         (("--to", "published", "-o", "a.pth"), 4, "has no place for: a trunk"),
     ],
 )

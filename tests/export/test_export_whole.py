@@ -32,8 +32,11 @@ from adacode_cli.checkpoints.format import (
 )
 from adacode_cli.checkpoints.load import WeightsSource, load_network
 from adacode_cli.errors import UsageError, WeightsError
-from adacode_cli.export.whole import whole_of, write_whole
+from adacode_cli.export import whole
+from adacode_cli.export.whole import at_strength, whole_of, write_whole
 from adacode_cli.model.ranges import Filters, InputRange
+
+OWN = Path("own.safetensors")
 
 
 def exported(source: str, target: Path) -> Path:
@@ -72,6 +75,31 @@ def test_ranges_and_values_that_keep_noise_stay_bit_for_bit(tmp_path):
         ours, _ = load_network((target,), strength)
         theirs, _ = load_network((tmp_path / "own-task.safetensors",), strength)
         assert same_network(ours, theirs)
+
+
+def test_one_strength_of_noise_removal(tmp_path):
+    network = trunk_network()
+    state = network.state_dict()
+    faithful = {"trunk.body.0.weight": state["trunk.body.0.weight"] * 0.5}
+    ranges = {"trunk.body.2": InputRange(torch.ones(8), 0)}
+    weights = Weights("whole", network.config, Provenance(), state, faithful, ranges, 47.5)
+    write_weights(tmp_path / "a.safetensors", weights)
+    found = whole_of(WeightsSource(str(tmp_path / "a.safetensors")))
+    assert at_strength(found, 1) is found
+    for strength, factor in ((0.0, 0.5), (0.5, 0.75)):
+        chosen = at_strength(found, strength).weights
+        assert torch.allclose(chosen.tensors["trunk.body.0.weight"], state["trunk.body.0.weight"] * factor)
+        assert (chosen.faithful, chosen.ranges, chosen.int8_psnr_db) == ({}, {}, None)
+        assert chosen.tensors.keys() == state.keys()
+    without = whole.Whole(replace(weights, faithful={}), (OWN,), torch.float32)
+    with pytest.raises(WeightsError, match="one strength") as raised:
+        at_strength(without, 0.5)
+    assert raised.value.path == OWN
+    far = {"trunk.body.0.weight": torch.full_like(state["trunk.body.0.weight"], 3e38)}
+    other = state | {"trunk.body.0.weight": -far["trunk.body.0.weight"]}
+    infinite = whole.Whole(replace(weights, tensors=other, faithful=far), (OWN,), torch.float32)
+    with pytest.raises(WeightsError, match="not finite"):
+        at_strength(infinite, 0.5)
 
 
 @pytest.mark.parametrize(
