@@ -67,17 +67,23 @@ def export(
             from adacode_cli.export.onnx_model import require_libraries
 
             require_libraries()
-        with showing(f"loading {name}"):
-            from adacode_cli.batch.kept import Kept
-            from adacode_cli.checkpoints.load import WeightsSource
-            from adacode_cli.export.whole import at_strength, whole_of
-
-            whole = at_strength(whole_of(WeightsSource(name, hub_repo)), denoise)
-            Kept().refuse(whole.files, [output], "-o OUT")
+        whole = _loaded(name, hub_repo, output, denoise)
         notes = _written(whole, name, to, output)
     for note in notes:
         stderr_console().print(Text(printable(note), style="dim"))
     write_line(str(output))
+
+
+def _loaded(name: str, hub_repo: str | None, output: Path, denoise: float) -> Whole:
+    """The weights, with an error where the output would replace one of their files."""
+    with showing(f"loading {name}"):
+        from adacode_cli.batch.kept import Kept
+        from adacode_cli.checkpoints.load import WeightsSource
+        from adacode_cli.export.whole import at_strength, whole_of
+
+        whole = at_strength(whole_of(WeightsSource(name, hub_repo)), denoise)
+        Kept().refuse(whole.files, [output], "-o OUT")
+    return whole
 
 
 def _check_output(output: Path, to: str, *, overwrite: bool) -> None:
@@ -107,10 +113,13 @@ def _written(whole: Whole, name: str, to: str, output: Path) -> list[str]:
             left_out = write_published(whole.weights, whole.own_file, output)
         notes += [f"note: left out: {what}" for what in left_out]
     else:
+        from adacode_cli.checkpoints.location import HUB_PREFIX
         from adacode_cli.export.onnx_model import write_onnx
 
         with showing(f"exporting {name}"):
-            notes += write_onnx(whole.weights, name, whole.own_file, output)
+            # Without its folders, which are private to the user.
+            shown = name if name.startswith(HUB_PREFIX) else Path(name).stem
+            notes += write_onnx(whole.weights, shown, whole.own_file, output)
     provenance = whole.weights.provenance
     if provenance.base_model:
         notes.append(f"made from {provenance.base_model}; {_about_notice(provenance.base_model, to)}")

@@ -60,15 +60,19 @@ def test_the_published_layout_and_back(real_adacode, tmp_path):
 def test_an_onnx_model_and_the_largest_difference(real_adacode, tmp_path):
     import onnx
 
-    write_whole(tmp_path / "a.safetensors", tiny_network("inpaint"), licence="MIT", base_model="somebody's network")
-    made = real_adacode("weights", "export", "a.safetensors", "--to", "onnx", "-o", "a.onnx")
+    write_whole(tmp_path / "mine.safetensors", tiny_network("inpaint"), licence="MIT", base_model="somebody's network")
+    made = real_adacode("weights", "export", str(tmp_path / "mine.safetensors"), "--to", "onnx", "-o", "a.onnx")
     assert (made.returncode, made.stdout.decode()) == (0, "a.onnx\n"), made.stderr.decode()
     said = made.stderr.decode()
     assert "MB, licence: MIT AND LicenseRef-not-stated" in said
     assert "made from somebody's network" in said
     assert float(said.split("differ by at most ")[1].split()[0]) <= 1e-4
     assert "Warning" not in said
-    assert [one.name for one in onnx.load(tmp_path / "a.onnx").graph.input] == ["image", "mask"]
+    model = onnx.load(tmp_path / "a.onnx")
+    assert [one.name for one in model.graph.input] == ["image", "mask"]
+    assert {one.key: one.value for one in model.metadata_props}["name"] == "mine"
+    # No folder of the user is in the file.
+    assert str(tmp_path).encode() not in (tmp_path / "a.onnx").read_bytes()
 
 
 @pytest.mark.parametrize(
