@@ -16,12 +16,25 @@ NAME = "adacode_cli"
 # What the modules of a folder may import besides their own folder and what everybody may.
 FOUNDATION = frozenset({"errors", "formats", "geometry", "limits", "atomic", "locks", "sizes", "tasks", "version"})
 MAY_IMPORT = {
-    "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes", "benchmark"},
+    "cli": {
+        "batch",
+        "engine",
+        "model",
+        "imaging",
+        "training",
+        "evaluation",
+        "checkpoints",
+        "codes",
+        "benchmark",
+        "export",
+    },
     "batch": {"engine", "imaging", "codes"},
     "engine": {"model", "checkpoints", "codes"},
     "training": {"model", "checkpoints", "imaging", "evaluation", "codes"},
     "evaluation": {"engine", "imaging", "model", "checkpoints"},
     "benchmark": {"batch", "engine", "imaging", "model", "checkpoints"},
+    "export": {"model", "checkpoints"},
+    "spandrel": {"model", "checkpoints"},
     "checkpoints": {"model"},
     "imaging": set(),
     "codes": set(),
@@ -42,7 +55,15 @@ MAY_IMPORT = {
 FOUNDATION_IMPORTS = frozenset({"errors", "locks"})
 HEAVY = ("torch", "numpy", "cv2")
 # Libraries of others that one folder's task alone has a use for.
-ONLY_IN = {"typer": {"cli"}, "rich": {"cli"}, "huggingface_hub": {"checkpoints", "cli"}, "openvino": {"engine"}}
+ONLY_IN = {
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "huggingface_hub": {"checkpoints", "cli"},
+    "openvino": {"engine"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
+    "spandrel": {"spandrel"},
+}
 MAX_LINES = 450
 
 

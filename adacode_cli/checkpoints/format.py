@@ -69,6 +69,8 @@ _INT8, _STEPS, _ZERO = "int8.", ".steps", ".zero"
 _WEIGHT, _FACTOR, _BIAS = ".weight", ".factor", ".bias"
 # In the metadata, beside the configuration: earlier versions ignore them.
 _INT8_PSNR, PARTS = "int8_psnr_db", "parts"
+# The key of the configuration as UTF-8 JSON in exported files, for programs that hand over a file's tensors alone.
+CONFIG_TENSOR = "adacode.config"
 # Limit in characters: the time to separate names and licences grows faster than the length of a text.
 _MAX_BASE, _MAX_TEXT = 20_000, 1_000_000
 _LONG = ("recipe", "source", "trained_on")
@@ -178,8 +180,11 @@ def write_file(path: Path, data: bytes) -> None:
     write_bytes(path, data)
 
 
-def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
-    """The content of a file, tensors as `dtype`; equal weights give equal bytes."""
+def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32, *, with_config: bool = False) -> bytes:
+    """The content of a file, tensors as `dtype`; equal weights give equal bytes.
+
+    with_config: the configuration is among the tensors, too (`config_in`).
+    """
     header: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "part": weights.part,
@@ -193,7 +198,29 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
     every = weights.tensors | {_FAITHFUL + key: tensor for key, tensor in weights.faithful.items()}
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(every.items())}
     tensors |= _range_tensors(weights.ranges)
+    if with_config:
+        text = json.dumps(weights.config.to_dict(), sort_keys=True)
+        tensors[CONFIG_TENSOR] = torch.tensor(list(text.encode()), dtype=torch.uint8)
     return bytes(save(tensors, {METADATA_KEY: json.dumps(header, sort_keys=True)}))
+
+
+def config_in(tensors: Mapping[str, Tensor]) -> NetworkConfig | None:
+    """The configuration among the tensors of an exported file, None in others. Raises WeightsError."""
+    stored = tensors.get(CONFIG_TENSOR)
+    if stored is None:
+        return None
+    if stored.ndim != 1 or stored.numel() > _MAX_TEXT:
+        raise WeightsError("has a damaged configuration among its tensors: its shape is wrong", hint=_HINT)
+    try:
+        values = read_json(bytes(stored.to("cpu", torch.uint8).tolist()).decode())
+        return NetworkConfig.from_dict(cast(dict[str, Any], values))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WeightsError(f"has a damaged configuration among its tensors: {str(error)[:200]}", hint=_HINT) from error
+
+
+def own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of the tensors of a file, those of the network: no second values, no ranges, no configuration."""
+    return {k: v for k, v in tensors.items() if k != CONFIG_TENSOR and not k.startswith((_FAITHFUL, _INT8))}
 
 
 def _range_tensors(ranges: Ranges) -> dict[str, Tensor]:
@@ -252,12 +279,14 @@ def stored_dtype(path: Path) -> torch.dtype:
 
 def shared_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
     """fp16 or bf16 if all stored weights are of that type, ranges left out; float32 otherwise."""
-    dtypes = {tensor.dtype for key, tensor in tensors.items() if not key.startswith(_INT8)}
+    dtypes = {tensor.dtype for key, tensor in tensors.items() if key != CONFIG_TENSOR and not key.startswith(_INT8)}
     return dtypes.pop() if dtypes in ({torch.float16}, {torch.bfloat16}) else torch.float32
 
 
 def _is_whole(key: str, tensor: Tensor) -> bool:
-    """Whether a tensor is a weight in whole numbers: no other tensor may have them."""
+    """Whether a tensor is a weight in whole numbers, or the configuration: no other tensor may have them."""
+    if key == CONFIG_TENSOR:
+        return tensor.dtype == torch.uint8
     return tensor.dtype == torch.int8 and key.startswith(_INT8) and key.endswith(_WEIGHT)
 
 
@@ -328,7 +357,9 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     # The first files with a base model had no field for its licence.
     provenance["base_licence"] = provenance.get("base_licence") or licence_in(provenance.get("base_model", ""))
     faithful = {key.removeprefix(_FAITHFUL): tensors[key] for key in tensors if key.startswith(_FAITHFUL)}
-    own = {key: tensor for key, tensor in tensors.items() if not key.startswith((_FAITHFUL, _INT8))}
+    own = own_tensors(tensors)
+    if config_in(tensors) not in (None, config):
+        raise WeightsError("has another configuration among its tensors than in its metadata", hint=_HINT)
     for key, tensor in faithful.items():
         # Shared tensors have no second set of values: the files of other tasks would not have it.
         if key not in own or own[key].shape != tensor.shape or part_of(key) != "task":

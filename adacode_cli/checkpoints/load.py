@@ -109,6 +109,11 @@ class WeightsSource:
                 raise UsageError(f"{self.name} has several tasks", hint=f"Name one of them: {', '.join(names)}.")
         return self._own_paths()[-1]
 
+    def own_files(self) -> tuple[Path, ...]:
+        """As `own_file`, with the shared parts before it where the catalogue names them. Raises as `own_file` does."""
+        self.own_file()
+        return self._own_paths()
+
     def shared_files(self) -> dict[str, Path]:
         """The files with the shared parts of the task that `own_file` is for, by the names that they must have beside
         that file; none for a file that is whole. Raises WeightsError, UsageError.
@@ -195,6 +200,25 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
     WeightsError for files that do not belong together, are damaged or incomplete or have no such strength, UsageError
     for a strength that is not from 0 to 1.
     """
+    parts = parts_of(paths)
+    task_path, task = parts[-1]
+    tensors = joined(parts)
+    strength = denoise if task.config.purpose.denoises else 1.0
+    tensors |= _denoising(task, strength, task_path)
+    network = build(task.config, tensors, task_path)
+    # The ranges were measured with the values for full noise removal; other values make maps with other ranges.
+    if strength == 1:
+        network.ranges, network.int8_psnr_db = task.ranges, task.int8_psnr_db
+    if problems := problems_of(task.ranges, network):
+        raise WeightsError(f"has {problems[0]}", path=task_path, hint="Make the file again with weights quantize.")
+    return network, task.provenance
+
+
+def parts_of(paths: tuple[Path, ...]) -> list[tuple[Path, Weights]]:
+    """The parts in a task's files, the task last; a task's file alone takes the shared parts from its own folder.
+
+    Raises WeightsError for files that cannot be read and where the last one holds no task.
+    """
     parts = [(path, read_any(path)) for path in paths]
     task_path, task = parts[-1]
     if task.part in SHARED_PARTS:
@@ -207,6 +231,11 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
         parts = [*shared_parts_beside(task_path, task), *parts]
     else:
         _require_own_parts(task, task_path, parts)
+    return parts
+
+
+def joined(parts: list[tuple[Path, Weights]]) -> dict[str, Tensor]:
+    """The tensors of all parts. Raises WeightsError where two parts have the same one."""
     tensors: dict[str, Tensor] = {}
     for path, weights in parts:
         twice = tensors.keys() & weights.tensors.keys()
@@ -215,15 +244,7 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
                 f"repeats tensors of another part: {listing(twice)}", path=path, hint="Give each part once."
             )
         tensors |= weights.tensors
-    strength = denoise if task.config.purpose.denoises else 1.0
-    tensors |= _denoising(task, strength, task_path)
-    network = build(task.config, tensors, task_path)
-    # The ranges were measured with the values for full noise removal; other values make maps with other ranges.
-    if strength == 1:
-        network.ranges, network.int8_psnr_db = task.ranges, task.int8_psnr_db
-    if problems := problems_of(task.ranges, network):
-        raise WeightsError(f"has {problems[0]}", path=task_path, hint="Make the file again with weights quantize.")
-    return network, task.provenance
+    return tensors
 
 
 def _denoising(task: Weights, strength: float, path: Path) -> dict[str, Tensor]:

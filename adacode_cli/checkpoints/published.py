@@ -21,6 +21,7 @@ from torch import Tensor
 from adacode_cli.checkpoints.soundness import as_float32, key_problems, require_finite, require_stored, without_memory
 from adacode_cli.errors import WeightsError, reason
 from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig
+from adacode_cli.tasks import BASIS
 
 # Under which names training code stores a state dict: averaged weights first.
 _WRAPPERS = ("params_ema", "params", "state_dict")
@@ -71,32 +72,7 @@ class PublishedLayout:
 
     def published_name(self, key: str) -> str:
         """The layout's name for a key of our state dict."""
-        match key.split("."):
-            case ["encoder", "stem", "conv", leaf]:
-                name = f"multiscale_encoder.in_conv.{leaf}"
-            case ["encoder", "down", i, *tail]:
-                name = f"multiscale_encoder.blocks.{i}.{_stage_name(tail, 0)}"
-            case ["encoder", "swin", *tail]:
-                name = f"multiscale_encoder.blocks.{self.num_down}.{_swin_name(tail)}"
-            case ["encoder", "up", i, *tail]:
-                name = f"multiscale_encoder.blocks.{self.num_down + 1 + int(i)}.{_stage_name(tail, 1)}"
-            case ["decoder", "stages", i, *tail]:
-                name = f"decoder_group.{i}.block.{_stage_name(tail, 1)}"
-            case ["decoder", "head", "conv", leaf]:
-                name = f"out_conv.{leaf}"
-            case ["codebook", "books", *tail]:
-                name = f"quantize_group.{'.'.join(tail)}"
-            case ["codebook", "before", *tail]:
-                name = f"before_quant_group.{'.'.join(tail)}"
-            case ["codebook", "after", k, leaf]:
-                name = f"after_quant_group.{k}.{'conv.' if self.config.task == 'basis' else ''}{leaf}"
-            case ["codebook", "predictor", "swin", *tail]:
-                name = f"weight_predictor.blocks.0.{_swin_name(tail)}"
-            case ["codebook", "predictor", "out", leaf]:
-                name = f"weight_predictor.blocks.1.{leaf}"
-            case _:
-                raise AssertionError(f"a network of a published configuration has no {key}")
-        return name
+        return published_name(key, self.num_down, is_basis=self.config.task == BASIS.name)
 
     def translated(self) -> dict[str, Tensor]:
         """The state dict under our names, complete. Raises WeightsError naming published keys that do not fit."""
@@ -161,6 +137,36 @@ class PublishedLayout:
         if scale > 1:
             return "sr"
         return "inpaint" if restoring else "reconstruct"
+
+
+def published_name(key: str, num_down: int, *, is_basis: bool) -> str:
+    """The layout's name for a key of our state dict, of a network with `num_down` down blocks."""
+    match key.split("."):
+        case ["encoder", "stem", "conv", leaf]:
+            name = f"multiscale_encoder.in_conv.{leaf}"
+        case ["encoder", "down", i, *tail]:
+            name = f"multiscale_encoder.blocks.{i}.{_stage_name(tail, 0)}"
+        case ["encoder", "swin", *tail]:
+            name = f"multiscale_encoder.blocks.{num_down}.{_swin_name(tail)}"
+        case ["encoder", "up", i, *tail]:
+            name = f"multiscale_encoder.blocks.{num_down + 1 + int(i)}.{_stage_name(tail, 1)}"
+        case ["decoder", "stages", i, *tail]:
+            name = f"decoder_group.{i}.block.{_stage_name(tail, 1)}"
+        case ["decoder", "head", "conv", leaf]:
+            name = f"out_conv.{leaf}"
+        case ["codebook", "books", *tail]:
+            name = f"quantize_group.{'.'.join(tail)}"
+        case ["codebook", "before", *tail]:
+            name = f"before_quant_group.{'.'.join(tail)}"
+        case ["codebook", "after", k, leaf]:
+            name = f"after_quant_group.{k}.{'conv.' if is_basis else ''}{leaf}"
+        case ["codebook", "predictor", "swin", *tail]:
+            name = f"weight_predictor.blocks.0.{_swin_name(tail)}"
+        case ["codebook", "predictor", "out", leaf]:
+            name = f"weight_predictor.blocks.1.{leaf}"
+        case _:
+            raise AssertionError(f"a network of a published configuration has no {key}")
+    return name
 
 
 def read_published(path: Path) -> tuple[NetworkConfig, dict[str, Tensor]]:

@@ -21,6 +21,8 @@ _LIBRARIES = (
     "imageio",
     "safetensors",
     "openvino",
+    "onnx",
+    "onnxruntime",
     "huggingface-hub",
     "typer",
     "rich",

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from adacode_cli.engine.images import TOPS, Pixels
+from adacode_cli.model.input import with_hole
 
 # Copies that are under way at once, each with its own pinned buffer: enough for an image of 80 megapixels, so that the
 # host waits in the middle of larger images only.
@@ -48,7 +49,7 @@ def network_input(
     if hole is None:
         return x
     hole_B1HW = upload(hole, device)[None, None].to(torch.float32)
-    return torch.cat((x * (1 - hole_B1HW), hole_B1HW), 1) if mask_channel else torch.maximum(x, hole_B1HW)
+    return with_hole(x, hole_B1HW, mask_channel=mask_channel)
 
 
 class Copied(Protocol):

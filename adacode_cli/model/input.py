@@ -78,6 +78,15 @@ def _twice_as_large(image_BCHW: Tensor) -> Tensor:
     return large.to(image_BCHW.dtype)
 
 
+def with_hole(image_BCHW: Tensor, hole_B1HW: Tensor, *, mask_channel: bool) -> Tensor:
+    """An image in [0, 1] with its hole (1 inside, 0 outside) as networks know it: zeros and a fourth channel, or white
+    paint.
+    """
+    if mask_channel:
+        return torch.cat((image_BCHW * (1 - hole_B1HW), hole_B1HW), 1)
+    return torch.maximum(image_BCHW, hole_B1HW)
+
+
 def prepare_input(image_BCHW: Tensor, kind: Base) -> Tensor:
     """What the encoder sees. Holes of a B×4×H×W input (fourth channel: 1 = hole) are filled for the `kind` that needs
     it.

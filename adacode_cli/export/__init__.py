@@ -1,0 +1,1 @@
+"""Weights for other programs: one whole file, the published layout, ONNX."""
