@@ -128,10 +128,12 @@ def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int
 
 def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count: TimedCount) -> Evaluation:
     with showing("looking for images") as show_line:
+        from adacode_cli.checkpoints import catalogue_file, location
         from adacode_cli.evaluation.testset import load_testset
 
         # Mistakes are reported before the slow steps: the import of torch, and hours of restoring.
         examples = load_testset(options.data, task, scale)
+        location.parse(options.weights, catalogue_file.load())
         if options.worst is not None:
             _check_sheet(options.worst, options.data, examples)
         show_line(f"loading {options.weights}")

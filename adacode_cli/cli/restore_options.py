@@ -308,7 +308,8 @@ class RestoreOptions:
             "--weights",
             "-w",
             metavar="NAME",
-            help="A name from 'adacode weights list', a .safetensors or published .pth file, or hub:OWNER/REPO/FILE.",
+            help="A name from 'adacode weights list', a .safetensors or published .pth file, a folder of a bundle, or "
+            "hub:OWNER/REPO[@REVISION][/FILE].",
         ),
         _WEIGHTS,
     ] = "compact"

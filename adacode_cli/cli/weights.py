@@ -35,6 +35,7 @@ _PULL_EPILOG = """Examples:
 
   adacode weights pull published-sr-x4
   adacode weights pull compact --hub-repo OWNER/REPO
+  adacode weights pull hub:OWNER/REPO@v2
   adacode weights pull hub:OWNER/REPO@v2/my.safetensors
 
 The files' paths are printed on standard output."""
@@ -74,13 +75,13 @@ def pull(
     context: typer.Context,
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME", help="Names or families from 'adacode weights list', or hub: files."),
+        typer.Argument(metavar="NAME", help="Names or families from 'adacode weights list', or hub:OWNER/REPO[/FILE]."),
     ],
     hub_repo: HubRepo = None,
     verbose: Verbose = 0,
 ) -> None:
     """Download weights that are not bundled, and verify them."""
-    from adacode_cli.checkpoints import catalogue_file, hub, location
+    from adacode_cli.checkpoints import bundles, catalogue_file, hub, location
 
     invocation_of(context, verbose=verbose)
     catalogue = catalogue_file.load()
@@ -91,8 +92,13 @@ def pull(
                 case location.HubFile():
                     _say(f"asking for {name}")  # the Hub's client draws a bar of its own, when bytes arrive
                     write_line(str(hub.fetch(place)))
-                case location.LocalFile():
-                    raise UsageError(f"{name} is a file on this machine already", hint="Give it to --weights.")
+                case location.HubBundle():
+                    _say(f"asking for {name}")
+                    for path in bundles.open_bundle(place).all_paths():
+                        write_line(str(path))
+                case location.LocalFile() | location.LocalBundle():
+                    kind = "file" if isinstance(place, location.LocalFile) else "folder"
+                    raise UsageError(f"{name} is a {kind} on this machine already", hint="Give it to --weights.")
                 case location.EntryName():
                     _pull_entry(catalogue.entry(place.name), catalogue, hub_repo)
                 case location.FamilyName():
