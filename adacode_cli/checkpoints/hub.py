@@ -127,7 +127,7 @@ def at_commit(wanted: HubFile, access: HubAccess = DEFAULT_ACCESS) -> HubFile:
     import httpx2
     from huggingface_hub import HfApi, constants, errors
 
-    _log_as_others_do()
+    log_as_others_do()
     client = HfApi(token=access.token, library_name="adacode-cli", library_version=__version__)
     try:
         found = client.resolve_revision(
@@ -173,7 +173,7 @@ def _asked(wanted: HubFile, access: HubAccess, *, size_only: bool = False) -> st
     import httpx2
     from huggingface_hub import constants, hf_hub_download
 
-    _log_as_others_do()
+    log_as_others_do()
     try:
         return hf_hub_download(
             wanted.repo,
@@ -197,7 +197,7 @@ def _require_small(found: int, wanted: HubFile, max_bytes: int) -> None:
         raise WeightsError(what, path=wanted.address, hint="Ask the owner of the repository what this file is.")
 
 
-def _log_as_others_do() -> None:
+def log_as_others_do() -> None:
     """The client gives its logger a handler of its own. Without it, its records go where those of all libraries go.
 
     If the user has chosen what the client shows, nothing is changed.

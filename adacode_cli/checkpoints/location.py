@@ -202,6 +202,13 @@ def with_revision(place: Location, revision: str) -> Location:
     return replace(place, revision=_checked(revision, revision))
 
 
+def with_branch(place: HubRepo, branch: str) -> HubRepo:
+    """A repository with a branch. Raises WeightsError for one that cannot be, or is another one than that it has."""
+    if place.revision not in (None, branch):
+        raise WeightsError(f"two revisions are given, {place.revision!r} and {branch!r}", hint="Leave out one of them.")
+    return HubRepo(place.repo, _checked(branch, branch))
+
+
 def parse_hub_repo(text: str) -> HubRepo:
     """The parts of `OWNER/REPO[@REVISION]`, as `--hub-repo` and ADACODE_HUB_REPO give it; WeightsError if malformed."""
     if text.count("/") != 1:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import weights_make, weights_quantize, weights_show
+from adacode_cli.cli import weights_make, weights_push, weights_quantize, weights_show
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import HubRepo, Verbose, flag
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
     from adacode_cli.checkpoints.release import OnProgress
 
-app = Program(help="List, download, convert, average, pair, bundle, quantize and show weights.", no_args_is_help=True)
+app = Program(
+    help="List, download, convert, average, pair, bundle, push, quantize and show weights.", no_args_is_help=True
+)
 
 _LIST_EPILOG = """Examples:
 
@@ -133,6 +135,7 @@ def convert(
 app.command("average", epilog=weights_make.AVERAGE_EPILOG, no_args_is_help=True)(weights_make.average)
 app.command("pair", epilog=weights_make.PAIR_EPILOG, no_args_is_help=True)(weights_make.pair)
 app.command("bundle", epilog=weights_make.BUNDLE_EPILOG, no_args_is_help=True)(weights_make.bundle)
+app.command("push", epilog=weights_push.EPILOG, no_args_is_help=True)(weights_push.push)
 app.command("quantize", epilog=weights_quantize.EPILOG, no_args_is_help=True)(weights_quantize.quantize)
 app.command("show", epilog=weights_show.EPILOG, no_args_is_help=True)(weights_show.show)
 
