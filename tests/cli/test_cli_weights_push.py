@@ -361,3 +361,113 @@ def test_an_image_says_which_commit_restored_it(push, hub, mine, real_adacode, p
     assert done.returncode == 0, done.stderr
     commit = hub.repositories[REPO].branches["main"]
     assert f"hub:me/mine@{commit}" in Image.open(tmp_path / "b.png").info["XML:com.adobe.xmp"]
+
+
+def other_weights(folder: Path, seed: float) -> dict[str, bytes]:
+    """The files of the bundle in `folder` with other values, and their catalogue."""
+    from dataclasses import replace
+
+    import torch
+
+    from adacode_cli.checkpoints.format import to_bytes
+
+    files = {}
+    for path in folder.glob("*.safetensors"):
+        weights = read_weights(path)
+        tensors = {key: tensor * seed for key, tensor in weights.tensors.items()}
+        files[path.name] = to_bytes(replace(weights, tensors=tensors), torch.float16)
+    data = json.loads((folder / "catalogue.json").read_text(encoding="utf-8"))
+    for file in data["files"]:
+        content = files[file["name"]]
+        file.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return files | {"catalogue.json": json.dumps(data).encode()}
+
+
+def test_all_processes_of_a_run_use_the_commit_at_its_beginning(push, hub, mine, real_adacode, photo, tmp_path):
+    push("mine", REPO)
+    repository = hub.repositories[REPO]
+    first, others = repository.branches["main"], [other_weights(mine, 0.5), other_weights(mine, 0.25)]
+
+    def move(request) -> None:
+        if others and request.path.endswith(("basis.safetensors", "catalogue.json")):
+            repository.commit(others.pop())
+
+    for name in ("p/a.png", "p/b.png", "p/c.png"):
+        photo(name)
+    hub.before = move
+    more = ("--weights", "hub:me/mine", "--device", "cpu", "--processes", "2")
+    done = real_adacode("sr", "p", "-o", "far", *more, **client(hub, tmp_path / "another-home"))
+    assert done.returncode == 0, done.stderr
+    assert not others, "the branch has moved"
+    assert {path.split("/")[4] for path in hub.downloads()} == {first}
+    near = real_adacode("sr", "p", "-o", "near", "--weights", "mine", "--device", "cpu")
+    assert near.returncode == 0, near.stderr
+    for name in "abc":
+        images = [Image.open(tmp_path / folder / f"{name}.png").tobytes() for folder in ("near", "far")]
+        assert images[0] == images[1]
+
+
+def test_a_dry_run_downloads_nothing_and_knows_what_is_here(push, hub, mine, real_adacode, photo, tmp_path):
+    push("mine", REPO)
+    photo("p/a.png")
+    env = client(hub, tmp_path / "another-home")
+    before = len(hub.requests)
+    words = ("sr", "p", "--weights", "hub:me/mine", "--device", "cpu", "--dry-run")
+    done = real_adacode(*words, **env)
+    assert done.returncode == 0, done.stderr
+    assert "time: not known, because hub:me/mine must be downloaded first" in done.stderr.decode()
+    assert len(hub.requests) == before
+    assert real_adacode("weights", "pull", "hub:me/mine/tiny-sr-x4", **env).returncode == 0
+    assert not hub.downloads("tiny-inpaint.safetensors")
+    hub.repositories[REPO].commit(other_weights(mine, 0.5))
+    before = len(hub.requests)
+    done = real_adacode(*words, **env)
+    assert done.returncode == 0, done.stderr
+    assert "time: about" in done.stderr.decode()
+    assert len(hub.requests) == before
+
+
+def test_one_file_of_a_family_on_the_hub_takes_the_shared_parts_of_its_commit(
+    push, hub, mine, real_adacode, photo, tmp_path
+):
+    push("mine", REPO)
+    photo("a.png")
+    repository = hub.repositories[REPO]
+    later = [other_weights(mine, 0.5)]
+
+    def move(request) -> None:
+        if later and request.path.endswith("tiny-sr-x4.safetensors") and request.method == "GET":
+            repository.commit(later.pop())
+
+    hub.before = move
+    more = ("--device", "cpu", "--no-provenance")
+    env = client(hub, tmp_path / "another-home")
+    far = real_adacode("sr", "a.png", "-o", "b.png", "--weights", "hub:me/mine/tiny-sr-x4.safetensors", *more, **env)
+    assert (far.returncode, later) == (0, []), far.stderr
+    near = real_adacode("sr", "a.png", "-o", "c.png", "--weights", "mine/tiny-sr-x4.safetensors", *more)
+    assert near.returncode == 0, near.stderr
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
+    assert not hub.downloads("catalogue.json")
+
+
+def test_other_commands_take_a_bundle_on_the_hub(push, hub, mine, real_adacode, photo, tmp_path):
+    push("mine", REPO)
+    env = client(hub, tmp_path / "another-home")
+    shown = real_adacode("weights", "show", "hub:me/mine", "--device", "cpu", **env)
+    near = real_adacode("weights", "show", "mine", "--device", "cpu")
+    assert (shown.returncode, shown.stdout) == (0, near.stdout), shown.stderr
+    photo("photos/a.png", (64, 64))
+    quantized = real_adacode("weights", "quantize", "hub:me/mine", "--photos", "photos", "-o", "q.safetensors", **env)
+    assert quantized.returncode == 2
+    assert "hub:me/mine has several tasks" in quantized.stderr.decode()
+    assert "/tiny-sr-x4" in quantized.stderr.decode()
+    photo("set/hr/a.png", (48, 32))
+    photo("set/lr_x4/a.png", (12, 8))
+    figures = [
+        json.loads(
+            real_adacode("eval", "sr", "--data", "set", "--weights", w, "--device", "cpu", "--json", **env).stdout
+        )
+        for w in ("mine", "hub:me/mine")
+    ]
+    assert figures[0] | {"weights": ""} == figures[1] | {"weights": ""}
+    assert figures[1]["weights"] == "hub:me/mine"
