@@ -14,6 +14,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -31,6 +32,7 @@ _VERBOSITY = "HF_HUB_VERBOSITY"
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EFBIG}
 
+_MOST_FILES = 1000
 _TOKEN = re.compile(r"[!-~]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CATALOGUE_DIFFERS = (
@@ -152,14 +154,15 @@ def is_commit(revision: str | None) -> bool:
 
 
 def files_of(repo: HubRepo, access: HubAccess = DEFAULT_ACCESS) -> tuple[str, ...]:
-    """Names of the files in a repository, for a message; none where they cannot be asked for."""
+    """Names of files and folders in a repository, the first thousand, for a message; none if they cannot be had."""
     import httpx2
     from huggingface_hub import HfApi
 
     if access.local_files_only or is_offline():
         return ()
     with suppress(httpx2.HTTPError, httpx2.InvalidURL, OSError, RuntimeError, ValueError):
-        return tuple(HfApi(token=access.token).list_repo_files(repo.repo, revision=repo.revision))
+        found = HfApi(token=access.token).list_repo_tree(repo.repo, recursive=True, revision=repo.revision)
+        return tuple(each.path for each in islice(found, _MOST_FILES))
     return ()
 
 

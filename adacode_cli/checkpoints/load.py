@@ -133,7 +133,8 @@ class WeightsSource:
             case LocalFile() | LocalBundle():
                 return False
             case HubFile():
-                return hub.cached(self.location, self.access) is None
+                path = hub.cached(self.location, self.access)
+                return path is None or bool(_shared_parts_missing(path))
             case HubBundle(repo, revision):
                 if hub.cached(HubFile(repo, revision, catalogue_file.FILE_NAME), self.access) is None:
                     return True
@@ -237,15 +238,19 @@ def fetch_with_shared_parts(wanted: HubFile, access: HubAccess = DEFAULT_ACCESS)
     """
     wanted = hub.at_commit(wanted, access)
     path = hub.fetch(wanted, access=access)
+    folder = wanted.file.rpartition("/")[0]
+    for name in _shared_parts_missing(path):
+        hub.fetch(replace(wanted, file=f"{folder}/{name}" if folder else name), access=access)
+    return path
+
+
+def _shared_parts_missing(path: Path) -> list[str]:
+    """Names of the shared parts that a task of a family needs beside its file and that are not there."""
     if path.suffix.lower() in PICKLED:
-        return path
+        return []
     weights = read_weights(path)
     family = weights.provenance.family
-    if weights.part == "task" and is_name(family):
-        folder = wanted.file.rpartition("/")[0]
-        for name in missing_beside(path, family):
-            hub.fetch(replace(wanted, file=f"{folder}/{name}" if folder else name), access=access)
-    return path
+    return missing_beside(path, family) if weights.part == "task" and is_name(family) else []
 
 
 def read_any(path: Path) -> Weights:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hub_repositories import Hub
+from hub_server import COMMIT, HubServer
 from loopback import Reply
 from test_hub import environment
 
@@ -215,6 +216,12 @@ def test_what_is_not_there_is_named(hub, reader):
     hub.add(REPO, whole("a"))
     assert "no repository owner/none" in reader.read("hub:owner/none", exit_code=4)["error"]
     assert "no revision 'v9'" in reader.read(f"hub:{REPO}@v9", exit_code=4)["error"]
+
+
+def test_a_mirror_that_has_files_alone_is_enough(tmp_path):
+    with HubServer(REPO, whole("a")) as mirror:
+        found = Reader(tmp_path / "hf", mirror).read(f"hub:{REPO}", "mine-sr-x4", "mine-reconstruct")
+    assert (found["commit"], found["files"]) == (COMMIT, digests(bodies("a")))
 
 
 def test_a_private_repository_needs_the_token(hub, reader):
