@@ -11,7 +11,7 @@ entries whose files lie in other places are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,8 +110,8 @@ class Bundle:
         except WeightsError as error:
             if not error.hint.startswith(_LIST_COMMAND):
                 raise
-            names = ", ".join(self.address_of(entry.name) for entry in self.catalogue.entries[:_MOST_NAMES])
-            raise WeightsError(error.message, path=error.path, hint=f"It has: {names}.") from error
+            names = [entry.name for entry in self.catalogue.entries]
+            raise WeightsError(error.message, path=error.path, hint=_choice(names, self.address)) from error
 
     def _path(self, file: WeightsFile) -> Path:
         if isinstance(self.place, HubBundle):
@@ -241,9 +241,14 @@ def _chosen(catalogue: Catalogue, place: LocalBundle | HubBundle) -> EntryName |
     where = replace(place, name=None)
     address = where.address if isinstance(where, HubBundle) else str(where.path)
     if place.name is not None:
-        known = ", ".join((*families, *names)[:_MOST_NAMES])
-        raise WeightsError(f"{address} has no weights called {place.name!r}", hint=f"It has: {known}.")
+        hint = _choice([*families, *names], address)
+        raise WeightsError(f"{address} has no weights called {place.name!r}", hint=hint)
     if len(families) > 1:
-        choice = " or ".join(f"{address}/{family}" for family in families[:_MOST_NAMES])
-        raise WeightsError(f"{address} has several families", hint=f"Name one of them: {choice}.")
+        raise WeightsError(f"{address} has several families", hint=_choice(families, address))
     return FamilyName(families[0])
+
+
+def _choice(names: Sequence[str], address: str) -> str:
+    """A hint with the names that a bundle has; its address may be long, so it is given once."""
+    more = f" (and {len(names) - _MOST_NAMES} more)" if len(names) > _MOST_NAMES else ""
+    return f"It has {', '.join(names[:_MOST_NAMES])}{more}; write {address}/{names[0]} or another of them."

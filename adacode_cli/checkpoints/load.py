@@ -157,9 +157,8 @@ class WeightsSource:
         """The file of the task that `own_network` is for. Raises WeightsError; UsageError for several tasks."""
         names = [entry.name for entry in self._opened.members()]
         if len(names) > 1:
-            bundle = self._opened.bundle
-            known = [bundle.address_of(name) for name in names] if bundle else names
-            raise UsageError(f"{self.name} has several tasks", hint=f"Name one of them: {', '.join(known)}.")
+            where = f", written {self._opened.bundle.address_of(names[0])}" if self._opened.bundle else ""
+            raise UsageError(f"{self.name} has several tasks", hint=f"Name one of them{where}: {', '.join(names)}.")
         return self._own_paths()[-1]
 
     def shared_files(self) -> dict[str, Path]:

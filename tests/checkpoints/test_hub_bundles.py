@@ -302,12 +302,12 @@ def test_one_of_several_families_has_to_be_named(tmp_path):
     folder = written(tmp_path / "both", {**both, "catalogue.json": json.dumps(one).encode()})
     with pytest.raises(WeightsError, match="has several families") as caught:
         bundles.open_bundle(LocalBundle(folder))
-    assert caught.value.hint == f"Name one of them: {folder}/mine or {folder}/other."
+    assert caught.value.hint == f"It has mine, other; write {folder}/mine or another of them."
     assert bundles.open_bundle(LocalBundle(folder, "other")).chosen == FamilyName("other")
     assert bundles.open_bundle(LocalBundle(folder, "other-sr-x4")).chosen == EntryName("other-sr-x4")
     with pytest.raises(WeightsError, match="has no weights called 'third'") as caught:
         bundles.open_bundle(LocalBundle(folder, "third"))
-    assert caught.value.hint.startswith("It has: mine, other, mine-reconstruct")
+    assert caught.value.hint.startswith("It has mine, other, mine-reconstruct")
 
 
 def test_entries_whose_files_are_elsewhere_are_left_out(tmp_path):

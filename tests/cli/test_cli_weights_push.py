@@ -460,7 +460,7 @@ def test_other_commands_take_a_bundle_on_the_hub(push, hub, mine, real_adacode, 
     quantized = real_adacode("weights", "quantize", "hub:me/mine", "--photos", "photos", "-o", "q.safetensors", **env)
     assert quantized.returncode == 2
     assert "hub:me/mine has several tasks" in quantized.stderr.decode()
-    assert "/tiny-sr-x4" in quantized.stderr.decode()
+    assert "/tiny-reconstruct: tiny-reconstruct, tiny-sr-x2, tiny-sr-x4, tiny-inpaint" in quantized.stderr.decode()
     photo("set/hr/a.png", (48, 32))
     photo("set/lr_x4/a.png", (12, 8))
     figures = [
