@@ -11,13 +11,15 @@ entries whose files lie in other places are left out.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adacode_cli.checkpoints import catalogue_file, hub, integrity
-from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
+from adacode_cli.checkpoints.headers import header_of
 from adacode_cli.checkpoints.hub import DEFAULT_ACCESS, HubAccess
 from adacode_cli.checkpoints.location import (
     HUB_PREFIX,
@@ -34,6 +36,8 @@ from adacode_cli.errors import WeightsError
 from adacode_cli.limits import MAX_CATALOGUE_BYTES, MAX_WEIGHTS_BYTES
 
 _SUFFIX = ".safetensors"
+# The parts that all tasks of a family need: `format.SHARED_PARTS`, whose module imports torch.
+_SHARED = ("basis", "fused")
 _LIST_COMMAND = "`adacode weights list`"
 _MOST_NAMES = 8
 _MAX_NAME = 200
@@ -153,6 +157,34 @@ def open_bundle(place: LocalBundle | HubBundle, access: HubAccess = DEFAULT_ACCE
         path, hint = place.path / catalogue_file.FILE_NAME, "Make it again with `adacode weights bundle`."
     catalogue = _own(catalogue_file.read(path, hint), path, hint)
     return Bundle(catalogue, _chosen(catalogue, place), place, access)
+
+
+def fetch_file(wanted: HubFile, access: HubAccess = DEFAULT_ACCESS) -> Path:
+    """A file on the Hub; where it is a task of a family, its shared parts of the same commit are fetched beside it.
+
+    Raises WeightsError, OutputError.
+    """
+    wanted = hub.at_commit(wanted, access)
+    path = hub.fetch(wanted, access=access)
+    folder = wanted.file.rpartition("/")[0]
+    for name in shared_parts_missing(path):
+        hub.fetch(replace(wanted, file=f"{folder}/{name}" if folder else name), access=access)
+    return path
+
+
+def shared_parts_missing(path: Path) -> list[str]:
+    """Names of the shared parts that a task of a family needs beside its file and that are not there.
+
+    None for what is no such file: what is wrong with it is said when it is loaded.
+    """
+    try:
+        header = header_of(path)["__metadata__"]["adacode"]
+        stated = json.loads(header)
+        family = stated["provenance"]["family"]
+        names = [f"{family}-{part}{_SUFFIX}" for part in _SHARED] if stated["part"] == "task" else []
+    except (WeightsError, KeyError, TypeError, ValueError, RecursionError):
+        return []
+    return [name for name in names if is_name(family) and not path.with_name(name).is_file()]
 
 
 def pinned(name: str, access: HubAccess = DEFAULT_ACCESS) -> str:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints import catalogue_file, hub, store
-from adacode_cli.checkpoints.bundles import Bundle, open_bundle
-from adacode_cli.checkpoints.catalogue import Catalogue, Entry, is_name
+from adacode_cli.checkpoints.bundles import Bundle, fetch_file, open_bundle, shared_parts_missing
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, check_denoise, read_weights, write_weights
 from adacode_cli.checkpoints.hub import DEFAULT_ACCESS, HubAccess
 from adacode_cli.checkpoints.location import (
@@ -134,7 +134,7 @@ class WeightsSource:
                 return False
             case HubFile():
                 path = hub.cached(self.location, self.access)
-                return path is None or bool(_shared_parts_missing(path))
+                return path is None or bool(shared_parts_missing(path))
             case HubBundle(repo, revision):
                 if hub.cached(HubFile(repo, revision, catalogue_file.FILE_NAME), self.access) is None:
                     return True
@@ -199,7 +199,7 @@ class WeightsSource:
                 bundle = open_bundle(self.location, self.access)
                 return _Opened(bundle.catalogue, bundle.chosen, bundle)
             case HubFile():
-                return _Opened(self.catalogue, LocalFile(fetch_with_shared_parts(self.location, self.access)))
+                return _Opened(self.catalogue, LocalFile(fetch_file(self.location, self.access)))
             case _:
                 return _Opened(self.catalogue, self.location)
 
@@ -228,28 +228,6 @@ def _needed(opened: _Opened, task: str, scale: int) -> Entry:
     """The entry that runs for a task would use: that of the largest scale there is, if it is smaller than `scale`."""
     scales = [entry.scale for entry in opened.members() if entry.task == task]
     return opened.entry_for(task, min(scale, max(scales, default=1)))
-
-
-def fetch_with_shared_parts(wanted: HubFile, access: HubAccess = DEFAULT_ACCESS) -> Path:
-    """A file on the Hub; where it is a task of a family, its shared parts of the same commit are fetched beside it.
-
-    Raises WeightsError, OutputError.
-    """
-    wanted = hub.at_commit(wanted, access)
-    path = hub.fetch(wanted, access=access)
-    folder = wanted.file.rpartition("/")[0]
-    for name in _shared_parts_missing(path):
-        hub.fetch(replace(wanted, file=f"{folder}/{name}" if folder else name), access=access)
-    return path
-
-
-def _shared_parts_missing(path: Path) -> list[str]:
-    """Names of the shared parts that a task of a family needs beside its file and that are not there."""
-    if path.suffix.lower() in PICKLED:
-        return []
-    weights = read_weights(path)
-    family = weights.provenance.family
-    return missing_beside(path, family) if weights.part == "task" and is_name(family) else []
 
 
 def read_any(path: Path) -> Weights:

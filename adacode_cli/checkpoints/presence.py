@@ -6,13 +6,13 @@ refused when it is loaded: its content is only read then.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from adacode_cli.checkpoints import bundles, catalogue_file, hub, store
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry
+from adacode_cli.checkpoints.headers import header_of
 from adacode_cli.checkpoints.location import (
     HUB_PREFIX,
     EntryName,
@@ -23,12 +23,9 @@ from adacode_cli.checkpoints.location import (
     LocalFile,
     parse,
 )
-from adacode_cli.errors import WeightsError, translated
+from adacode_cli.errors import WeightsError
 
 DETECTOR_HINT = "Use a file that `adacode train detect` wrote."
-_LENGTH_BYTES = 8
-# The library that reads safetensors has the same limit.
-_MAX_HEADER_BYTES = 100_000_000
 
 
 def require_present(name: str, task: str, scales: Iterable[int] = (1,), folder: Path | None = None) -> None:
@@ -115,13 +112,4 @@ def require_header(path: Path) -> None:
         )
     if path.suffix.lower() != ".safetensors":
         return
-    with translated(WeightsError, "cannot be read", path, hint="Check the path."), path.open("rb") as file:
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        header = file.read(length) if 0 < length <= _MAX_HEADER_BYTES else b""
-    try:
-        is_header = len(header) == length and isinstance(json.loads(header), dict)
-    except (ValueError, RecursionError):
-        is_header = False
-    if not is_header:
-        hint = "Use a file that adacode wrote, or copy or download it again."
-        raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=hint)
+    header_of(path)

@@ -83,7 +83,7 @@ def pull(
     verbose: Verbose = 0,
 ) -> None:
     """Download weights that are not bundled, and verify them."""
-    from adacode_cli.checkpoints import bundles, catalogue_file, hub, location
+    from adacode_cli.checkpoints import bundles, catalogue_file, location
 
     invocation_of(context, verbose=verbose)
     catalogue = catalogue_file.load()
@@ -93,7 +93,7 @@ def pull(
             match place:
                 case location.HubFile():
                     _say(f"asking for {name}")  # the Hub's client draws a bar of its own, when bytes arrive
-                    write_line(str(hub.fetch(place)))
+                    write_line(str(bundles.fetch_file(place)))
                 case location.HubBundle():
                     _say(f"asking for {name}")
                     for path in bundles.open_bundle(place).all_paths():

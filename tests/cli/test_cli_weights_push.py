@@ -448,6 +448,14 @@ def test_one_file_of_a_family_on_the_hub_takes_the_shared_parts_of_its_commit(
     assert near.returncode == 0, near.stderr
     assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
     assert not hub.downloads("catalogue.json")
+    pulled = real_adacode(
+        "weights", "pull", "hub:me/mine/tiny-reconstruct.safetensors", **client(hub, tmp_path / "third")
+    )
+    assert pulled.returncode == 0, pulled.stderr
+    hub.stop()
+    offline = client(hub, tmp_path / "third", HF_HUB_OFFLINE="1")
+    words = ("reconstruct", "a.png", "-o", "d.png", "--weights", "hub:me/mine/tiny-reconstruct.safetensors")
+    assert real_adacode(*words, "--device", "cpu", **offline).returncode == 0
 
 
 def test_other_commands_take_a_bundle_on_the_hub(push, hub, mine, real_adacode, photo, tmp_path):
