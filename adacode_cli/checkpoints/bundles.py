@@ -152,7 +152,7 @@ def open_bundle(place: LocalBundle | HubBundle, access: HubAccess = DEFAULT_ACCE
     if isinstance(place, HubBundle):
         path, commit = _hub_catalogue(place, access)
         place = replace(place, revision=commit)
-        hint = f"Tell the owner of {place.repo}; a newer adacode may be able to read it."
+        hint = f"If the file was damaged on this disk, remove it. Otherwise tell the owner of {place.repo}, or update."
     else:
         path, hint = place.path / catalogue_file.FILE_NAME, "Make it again with `adacode weights bundle`."
     catalogue = _own(catalogue_file.read(path, hint), path, hint)

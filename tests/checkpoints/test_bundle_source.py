@@ -10,8 +10,9 @@ import pytest
 from small_checkpoints import FAMILY, same_network, tiny_network, write_parts
 
 from adacode_cli.checkpoints import presence
+from adacode_cli.checkpoints.bundles import shared_parts_missing
 from adacode_cli.checkpoints.format import Provenance
-from adacode_cli.checkpoints.load import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource, missing_beside
 from adacode_cli.checkpoints.priors import StoredPrior, read_prior, write_prior
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import AdaCodeError, UsageError, WeightsError
@@ -93,6 +94,18 @@ def test_a_file_that_was_exchanged_is_refused_although_it_would_load(folder):
         WeightsSource(folder).network("sr", 4)
     assert caught.value.path == folder / SHARED[0]
     assert "Copy the folder again" in caught.value.hint
+
+
+def test_the_shared_parts_that_a_file_needs_are_known_without_loading_it(folder, tmp_path):
+    alone = tmp_path / "alone" / "tiny-sr-x4.safetensors"
+    alone.parent.mkdir()
+    alone.write_bytes((folder / alone.name).read_bytes())
+    assert shared_parts_missing(alone) == missing_beside(alone, FAMILY) == SHARED
+    for name in (*SHARED, "tiny-sr-x4.safetensors"):
+        assert shared_parts_missing(folder / name) == []
+    for content in (b"", b"weights", b"\x0c" + b"\0" * 7 + b'{"a":[1, 2]}', (folder / SHARED[0]).read_bytes()[:90]):
+        alone.write_bytes(content)
+        assert shared_parts_missing(alone) == []
 
 
 def test_a_missing_file_is_known_before_anything_is_loaded(folder):
