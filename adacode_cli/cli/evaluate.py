@@ -133,9 +133,9 @@ def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count
 
         # Mistakes are reported before the slow steps: the import of torch, and hours of restoring.
         examples = load_testset(options.data, task, scale)
-        location.parse(options.weights, catalogue_file.load())
         if options.worst is not None:
             _check_sheet(options.worst, options.data, examples)
+        location.parse(options.weights, catalogue_file.load())
         show_line(f"loading {options.weights}")
 
         from adacode_cli.engine.device import choose_device
