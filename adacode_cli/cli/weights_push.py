@@ -35,34 +35,42 @@ The address of the commit is printed on standard output. The token is that of
 `hf auth login`, or HF_TOKEN."""
 
 
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A directory that 'weights bundle' has made.")]
+Repository = Annotated[
+    str, typer.Argument(metavar="OWNER/REPO", help="The repository; it is made if it does not exist.")
+]
+Private = Annotated[
+    bool, flag("--private", help="Make the repository private; one that exists must be private already.")
+]
+Branch = Annotated[
+    str | None,
+    typer.Option(metavar="BRANCH", help="The branch, which is made if it does not exist. Default: main."),
+]
+Message = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="The message of the commit. Default: the families' names.")
+]
+BaseModel = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OWNER/REPO", help="A base model on the Hub, for the card. Can be given more than once."),
+]
+Dataset = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OWNER/REPO", help="A data set on the Hub that was trained on. Can be given more than once."),
+]
+DryRun = Annotated[bool, flag("--dry-run", help="Show the files and the card, and send nothing.")]
+
+
 def push(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that 'weights bundle' has made.")],
-    repository: Annotated[
-        str, typer.Argument(metavar="OWNER/REPO", help="The repository; it is made if it does not exist.")
-    ],
+    folder: Folder,
+    repository: Repository,
     *,
-    private: Annotated[
-        bool, flag("--private", help="Make the repository private; one that exists must be private already.")
-    ] = False,
-    revision: Annotated[
-        str | None,
-        typer.Option(metavar="BRANCH", help="The branch, which is made if it does not exist. Default: main."),
-    ] = None,
-    message: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The message of the commit. Default: the families' names.")
-    ] = None,
-    base_model: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OWNER/REPO", help="A base model on the Hub, for the card. Can be given more than once."),
-    ] = None,
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="OWNER/REPO", help="A data set on the Hub that was trained on. Can be given more than once."
-        ),
-    ] = None,
-    dry_run: Annotated[bool, flag("--dry-run", help="Show the files and the card, and send nothing.")] = False,
+    private: Private = False,
+    revision: Branch = None,
+    message: Message = None,
+    base_model: BaseModel = None,
+    dataset: Dataset = None,
+    dry_run: DryRun = False,
     json: AsJson = False,
     verbose: Verbose = 0,
 ) -> None:
