@@ -56,3 +56,9 @@ MAX_CODE_LEVELS = 4
 MASK_TOLERANCE, MASK_HALO_PX = 20, 4
 """The distance in L*a*b* up to which a pixel of a lossy file has the colour of a mask, and how many pixels around such
 pixels count too: `benchmarks/mask_color.py` measures how much of painted marks they cover, and of photographs."""
+
+MAX_CATALOGUE_BYTES = 1 * MIB
+"""The most bytes of a catalogue of weights, which may come from a stranger: an entry has about 500."""
+
+MAX_WEIGHTS_BYTES = 4_000_000_000
+"""The most bytes of one file of weights that a stranger's catalogue may name: the largest known ones have 250 MB."""

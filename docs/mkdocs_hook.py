@@ -20,7 +20,7 @@ PAGES = {
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "SECURITY.md": "SECURITY.md",
     "examples/README.md": "examples.md",
-    "weights/compact.md": "weights.md",
+    "weights/compact.md": "compact-weights.md",
 }
 REFERENCE = "reference.md"
 # What `adacode_cli` offers to programs, in the order in which a reader needs it.

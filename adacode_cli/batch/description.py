@@ -49,7 +49,7 @@ class NetworkDescription:
     @property
     def shown(self) -> str:
         """The name of the weights. The folders of a file are left out, because they would be visible in the image."""
-        return self.weights if self.weights.startswith("hub:") else Path(self.weights).name
+        return self.weights if self.weights.startswith("hub:") else Path(self.weights).absolute().name
 
     def restorer(self) -> Restorer:
         """Loads the network. Raises UsageError, WeightsError, DeviceError."""

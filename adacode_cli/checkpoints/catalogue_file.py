@@ -16,6 +16,7 @@ from adacode_cli.checkpoints import integrity
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, FamilyFile, Kind, WeightsFile
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.errors import WeightsError, translated
+from adacode_cli.limits import MAX_CATALOGUE_BYTES
 
 VERSION = 1
 FILE_NAME = "catalogue.json"
@@ -78,12 +79,16 @@ def load(folder: Path | None = None) -> Catalogue:
 
     Raises WeightsError, naming the file, when it cannot be read or does not follow the schema.
     """
-    path = (weights_folder() if folder is None else folder) / FILE_NAME
-    data = _read(path)
+    return read((weights_folder() if folder is None else folder) / FILE_NAME, _REINSTALL)
+
+
+def read(path: Path, hint: str) -> Catalogue:
+    """The catalogue in a file. Raises WeightsError with `hint` as `load` does, and for a file that is too large."""
+    data = _read(path, hint)
     try:
         return _catalogue(data)
     except WeightsError as error:
-        raise WeightsError(error.message, path=path, hint=_REINSTALL) from error
+        raise WeightsError(error.message, path=path, hint=hint) from error
 
 
 def to_bytes(catalogue: Catalogue) -> bytes:
@@ -109,14 +114,17 @@ def _in_order(
     return {name: getattr(item, name) for name in fields} | {name: value for name, value in more.items() if value}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, hint: str) -> dict[str, Any]:
     try:
-        with translated(WeightsError, "cannot be read", path, hint=_REINSTALL):
+        with translated(WeightsError, "cannot be read", path, hint=hint):
+            if (found := path.stat().st_size) > MAX_CATALOGUE_BYTES:
+                what = f"is no catalogue: it has {found:,} bytes, and at most {MAX_CATALOGUE_BYTES:,} are read"
+                raise WeightsError(what, path=path, hint=hint)
             data = read_json(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # both broken JSON and broken UTF-8
-        raise WeightsError(f"is not valid JSON: {error}", path=path, hint=_REINSTALL) from error
+        raise WeightsError(f"is not valid JSON: {error}", path=path, hint=hint) from error
     if not isinstance(data, dict):
-        raise WeightsError("must be a JSON object", path=path, hint=_REINSTALL)
+        raise WeightsError("must be a JSON object", path=path, hint=hint)
     return data
 
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints import catalogue_file, hub, store
-from adacode_cli.checkpoints.catalogue import Catalogue
+from adacode_cli.checkpoints.bundles import Bundle, fetch_file, open_bundle, shared_parts_missing
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, check_denoise, read_weights, write_weights
-from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
+from adacode_cli.checkpoints.hub import DEFAULT_ACCESS, HubAccess
+from adacode_cli.checkpoints.location import (
+    EntryName,
+    FamilyName,
+    HubBundle,
+    HubFile,
+    LocalBundle,
+    LocalFile,
+    parse,
+    with_revision,
+)
 from adacode_cli.checkpoints.parts import require_stated
 from adacode_cli.checkpoints.presence import other_task
 from adacode_cli.checkpoints.priors import StoredPrior, load_prior, prior_beside, read_prior
@@ -28,19 +42,60 @@ from adacode_cli.tasks import TASKS
 PUBLISHED_LICENCE = "its authors' (published AdaCode weights; may be non-commercial)"
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """What a name has become: an entry or a family of a catalogue, or a file. bundle: None for the installed one."""
+
+    catalogue: Catalogue
+    chosen: EntryName | FamilyName | LocalFile
+    bundle: Bundle | None = None
+
+    def entry_for(self, task: str, scale: int) -> Entry:
+        """The entry for a task, of an entry itself or of a family. Raises WeightsError."""
+        assert not isinstance(self.chosen, LocalFile)
+        if isinstance(self.chosen, EntryName):
+            return self.catalogue.entry(self.chosen.name)
+        with self.hints():
+            return self.catalogue.for_task(self.chosen.name, task, scale)
+
+    def hints(self) -> AbstractContextManager[None]:
+        """Within the block, errors of a bundle name what it has."""
+        return self.bundle.its_own_hints() if self.bundle else nullcontext()
+
+    def members(self) -> list[Entry]:
+        """The entries of a family; for an entry itself alone, for a file none."""
+        if isinstance(self.chosen, FamilyName):
+            return [entry for entry in self.catalogue.entries if entry.family == self.chosen.name]
+        return [self.catalogue.entry(self.chosen.name)] if isinstance(self.chosen, EntryName) else []
+
+
 class WeightsSource:
-    """A family, an entry, a file or a Hub address. Raises WeightsError at once for impossible names.
+    """A family, an entry, a file, a bundle or an address on the Hub. Raises WeightsError at once for impossible names.
 
     `hub_repo` overrides where unbundled files come from; `folder` holds the catalogue and the bundled files, by
-    default those of this installation.
+    default those of this installation. `access` is how the Hub's client is called. `revision` is that of an address on
+    the Hub, which has none then. `bare_hub` is as in `location.parse`. What a branch names is asked for once: all
+    networks of one source are of the same commit.
     """
 
-    def __init__(self, name: str, hub_repo: str | None = None, folder: Path | None = None) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str | Path,
+        hub_repo: str | None = None,
+        folder: Path | None = None,
+        *,
+        access: HubAccess = DEFAULT_ACCESS,
+        revision: str | None = None,
+        bare_hub: bool = False,
+    ) -> None:
         self.hub_repo = hub_repo
         self.folder = folder
+        self.access = access
         self.catalogue: Catalogue = catalogue_file.load(folder)
-        self.location = parse(name, self.catalogue)
+        self.location = parse(name, self.catalogue, bare_hub=bare_hub)
+        if revision is not None:
+            self.location = with_revision(self.location, revision)
+        self.name = self.location.address if isinstance(self.location, HubFile | HubBundle) else str(name)
 
     def network(self, task: str, scale: int, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
         """The network for a task, a name of `tasks.TASKS`; `scale` is one of its scales, `denoise` from 0 to 1.
@@ -50,18 +105,15 @@ class WeightsSource:
         UsageError for another `denoise`, WeightsError, also if the weights have no strengths of noise removal.
         """
         check_denoise(denoise)
-        match self.location:
-            case FamilyName(family):
-                found = self._entry(self.catalogue.for_task(family, task, scale).name, denoise)
-            case EntryName(name):
-                found = self._entry(name, denoise)
-            case LocalFile(path):
-                found = load_network((path,), denoise)
-            case HubFile():
-                found = load_network((hub.fetch(self.location),), denoise)
+        chosen = self._opened.chosen
+        if isinstance(chosen, LocalFile):
+            found = load_network((chosen.path,), denoise)
+        else:
+            found = load_network(self._paths_of(self._opened.entry_for(task, scale)), denoise)
         config = found[0].config
         if config.task != task:
-            raise other_task(self.name, config.task, task)
+            with self._opened.hints():
+                raise other_task(self.name, config.task, task)
         if config.scale < scale:
             raise WeightsError(
                 f"{self.name} enlarges ×{config.scale} at most", hint=f"Use --scale {config.scale}, or other weights."
@@ -72,10 +124,8 @@ class WeightsSource:
 
     def largest_scale(self, task: str) -> int:
         """The largest scale for which there is a network for a task, a name of `tasks.TASKS`. Raises WeightsError."""
-        if isinstance(self.location, FamilyName):
-            family = self.location.name
-            scales = [one.scale for one in self.catalogue.entries if (one.family, one.task) == (family, task)]
-            return max(scales, default=1)
+        if isinstance(self._opened.chosen, FamilyName):
+            return max((entry.scale for entry in self._opened.members() if entry.task == task), default=1)
         return read_any(self._own_paths()[-1]).config.scale
 
     def needs_download(self, task: str, scale: int) -> bool:
@@ -83,14 +133,19 @@ class WeightsSource:
         smaller than `scale` is asked for that one, which runs of the network repeat. Raises WeightsError.
         """
         match self.location:
-            case FamilyName(family):
-                entry = self.catalogue.for_task(family, task, min(scale, self.largest_scale(task)))
-            case EntryName(name):
-                entry = self.catalogue.entry(name)
-            case LocalFile():
+            case LocalFile() | LocalBundle():
                 return False
             case HubFile():
-                return hub.cached(self.location) is None
+                path = hub.cached(self.location, self.access)
+                return path is None or bool(shared_parts_missing(path))
+            case HubBundle(repo, revision):
+                if hub.cached(HubFile(repo, revision, catalogue_file.FILE_NAME), self.access) is None:
+                    return True
+                bundle = open_bundle(self.location, replace(self.access, local_files_only=True))
+                opened = _Opened(bundle.catalogue, bundle.chosen, bundle)
+                return bundle.lacks(_needed(opened, task, scale))
+            case _:
+                entry = _needed(self._opened, task, scale)
         absent = store.state(entry, self.catalogue, hub_repo=self.hub_repo, folder=self.folder) == "absent"
         return absent and entry.kind == "hub"
 
@@ -103,10 +158,10 @@ class WeightsSource:
 
     def own_file(self) -> Path:
         """The file of the task that `own_network` is for. Raises WeightsError; UsageError for several tasks."""
-        if isinstance(self.location, FamilyName):
-            names = [entry.name for entry in self.catalogue.entries if entry.family == self.location.name]
-            if len(names) > 1:
-                raise UsageError(f"{self.name} has several tasks", hint=f"Name one of them: {', '.join(names)}.")
+        names = [entry.name for entry in self._opened.members()]
+        if len(names) > 1:
+            where = f", written {self._opened.bundle.address_of(names[0])}" if self._opened.bundle else ""
+            raise UsageError(f"{self.name} has several tasks", hint=f"Name one of them{where}: {', '.join(names)}.")
         return self._own_paths()[-1]
 
     def own_files(self) -> tuple[Path, ...]:
@@ -128,43 +183,46 @@ class WeightsSource:
         names = dict(zip(SHARED_PARTS, _shared_names(task.provenance.family), strict=True))
         return {names[weights.part]: path for path, weights in parts if weights.part in names}
 
-    def _own_paths(self) -> tuple[Path, ...]:
-        match self.location:
-            case FamilyName(family):
-                entries = [entry for entry in self.catalogue.entries if entry.family == family]
-                chosen = next((entry for entry in entries if TASKS[entry.task].from_codes), entries[0])
-                return self._paths_of(chosen.name)
-            case EntryName(name):
-                return self._paths_of(name)
-            case LocalFile(path):
-                return (path,)
-            case HubFile():
-                return (hub.fetch(self.location),)
-
     def prior(self) -> tuple[Path, StoredPrior] | None:
         """The prior of the family's codes, and its file; None where there is none. Raises WeightsError.
 
-        A file's family has one beside the file, as FAMILY-prior.safetensors, or in the catalogue.
+        A file's family has one beside the file, as FAMILY-prior.safetensors, or in the catalogue; that of a bundle is
+        in the bundle.
         """
-        match self.location:
-            case FamilyName(name):
-                family = name
-            case EntryName(name):
-                family = self.catalogue.entry(name).family
-            case LocalFile(path):
-                family = read_any(path).provenance.family
-                if (beside := prior_beside(path, family)) is not None:
-                    return beside, read_prior(beside)
-            case HubFile():
-                family = read_any(hub.fetch(self.location)).provenance.family
+        opened = self._opened
+        if isinstance(opened.chosen, LocalFile):
+            family = read_any(opened.chosen.path).provenance.family
+            if (beside := prior_beside(opened.chosen.path, family)) is not None:
+                return beside, read_prior(beside)
+        else:
+            family = opened.members()[0].family
+        if opened.bundle is not None:
+            found = opened.bundle.prior(family)
+            return None if found is None else (found, read_prior(found))
         return load_prior(self.catalogue, family, self.folder)
 
-    def _entry(self, name: str, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
-        return load_network(self._paths_of(name), denoise)
+    @cached_property
+    def _opened(self) -> _Opened:
+        """What the name means, with the commit of an address on the Hub. Raises WeightsError, OutputError."""
+        match self.location:
+            case LocalBundle() | HubBundle():
+                bundle = open_bundle(self.location, self.access)
+                return _Opened(bundle.catalogue, bundle.chosen, bundle)
+            case HubFile():
+                return _Opened(self.catalogue, LocalFile(fetch_file(self.location, self.access)))
+            case _:
+                return _Opened(self.catalogue, self.location)
 
-    def _paths_of(self, name: str) -> tuple[Path, ...]:
+    def _own_paths(self) -> tuple[Path, ...]:
+        if isinstance(self._opened.chosen, LocalFile):
+            return (self._opened.chosen.path,)
+        entries = self._opened.members()
+        return self._paths_of(next((entry for entry in entries if TASKS[entry.task].from_codes), entries[0]))
+
+    def _paths_of(self, entry: Entry) -> tuple[Path, ...]:
+        if self._opened.bundle is not None:
+            return self._opened.bundle.paths(entry)
         # A family that consists of one download is downloaded when it is named.
-        entry = self.catalogue.entry(name)
         return store.resolve(
             entry,
             self.catalogue,
@@ -172,7 +230,14 @@ class WeightsSource:
             allow_download=entry.kind == "hub",
             hub_repo=self.hub_repo,
             folder=self.folder,
+            access=self.access,
         )
+
+
+def _needed(opened: _Opened, task: str, scale: int) -> Entry:
+    """The entry that runs for a task would use: that of the largest scale there is, if it is smaller than `scale`."""
+    scales = [entry.scale for entry in opened.members() if entry.task == task]
+    return opened.entry_for(task, min(scale, max(scales, default=1)))
 
 
 def read_any(path: Path) -> Weights:

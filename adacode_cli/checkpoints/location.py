@@ -1,25 +1,30 @@
-"""Parses the value of `--weights`: one of four kinds, or an error that names what is wrong.
+"""Parses the value of `--weights`: one of six kinds, or an error that names what is wrong.
 
-A name from the catalogue, a family's name, a file on this machine, or `hub:OWNER/REPO[@REVISION]/FILE`. Parsing is
-strict: everything that reaches the Hub's client or the cache's folders is checked here, so that a path never
-leaves its repository and a typing mistake never downloads another file.
+A name from the catalogue, a family's name, a file on this machine, a folder of weights on this machine that has a
+catalogue of its own (a bundle), such a bundle on the Hub, `hub:OWNER/REPO[@REVISION][/NAME]`, or one file there,
+`hub:OWNER/REPO[@REVISION]/FILE`. Parsing is strict: everything that reaches the Hub's client or the cache's folders
+is checked here, so that a path never leaves its repository and a typing mistake never downloads another file.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from adacode_cli.checkpoints.catalogue import Catalogue
+from adacode_cli.checkpoints.catalogue import Catalogue, is_name
+from adacode_cli.checkpoints.catalogue_file import FILE_NAME
 from adacode_cli.checkpoints.suffixes import SUFFIXES
-from adacode_cli.errors import WeightsError
+from adacode_cli.errors import UsageError, WeightsError
 
 HUB_PREFIX = "hub:"
 
-_GRAMMAR = "Write hub:OWNER/REPO/FILE or hub:OWNER/REPO@REVISION/FILE; a slash inside REVISION is written %2F."
+# Names of files that a message lists.
+_MOST_NAMES = 8
+
+_GRAMMAR = "Write hub:OWNER/REPO[@REVISION][/FILE]; a slash inside REVISION is written %2F."
 # The Hub's rule for both parts of a repository's name, slightly stricter (no names such as "a--b.git").
 _REPO_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 # What people copy from a page of the Hub, and names without the prefix, which no folder on this machine has.
@@ -27,6 +32,7 @@ _HUB_PAGE = re.compile(
     r"https?://(?:www\.)?huggingface\.co/(?P<repo>[^/]+/[^/]+)/(?:resolve|blob|raw)/(?P<revision>[^/]+)/(?P<file>[^?#]+).*"
 )
 _NO_FILE = "".join(rf"(?<!\{suffix})" for suffix in SUFFIXES)
+_HUB_REPO_PAGE = re.compile(r"https?://(?:www\.)?huggingface\.co/(?P<repo>[^/?#]+/[^/?#]+)/?")
 _HUB_NAME = re.compile(rf"([A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*?{_NO_FILE})(?:/(.+))?")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
 
@@ -68,29 +74,91 @@ class HubFile:
     revision: str | None
     file: str
 
+    @property
+    def address(self) -> str:
+        """As `parse_hub` reads it."""
+        return f"{_address(self.repo, self.revision)}/{self.file}"
 
-Location = EntryName | FamilyName | LocalFile | HubFile
+
+@dataclass(frozen=True)
+class LocalBundle:
+    """A folder on this machine with a catalogue of its own. name: an entry or a family of it, None: its only family."""
+
+    path: Path
+    name: str | None = None
 
 
-def parse(text: str, catalogue: Catalogue) -> Location:
-    """What `text` names. Names of the catalogue have priority over files of the same name; `./NAME` means the file.
+@dataclass(frozen=True)
+class HubBundle:
+    """A Hub repository with a catalogue of its own. name: an entry or a family of it, None: its only family."""
+
+    repo: str
+    revision: str | None
+    name: str | None = None
+
+    @property
+    def address(self) -> str:
+        """As `parse_hub` reads it."""
+        return _address(self.repo, self.revision) + (f"/{self.name}" if self.name else "")
+
+
+def _address(repo: str, revision: str | None) -> str:
+    return f"{HUB_PREFIX}{repo}" + (f"@{quote(revision, safe='')}" if revision else "")
+
+
+Location = EntryName | FamilyName | LocalFile | LocalBundle | HubFile | HubBundle
+
+
+def parse(name: str | Path, catalogue: Catalogue, *, bare_hub: bool = False) -> Location:
+    """What `name` names. Names of the catalogue have priority over files and folders of the same name; a Path, or
+    `./NAME`, means the file or folder. bare_hub: "OWNER/REPO" means the Hub if there is no such folder.
 
     Raises WeightsError for an unknown name (with the nearest ones), a file that does not exist or has another
-    suffix, and a malformed hub: address.
+    suffix, a folder without a catalogue, and a malformed hub: address; UsageError for what is neither text nor Path.
     """
-    if text.startswith(HUB_PREFIX):
-        return parse_hub_file(text)
-    if text in catalogue.families():
-        return FamilyName(text)
-    if any(entry.name == text for entry in catalogue.entries):
-        return EntryName(text)
-    path = _expanded(text)
-    looks_like_path = "/" in text or "\\" in text or path.suffix.lower() in SUFFIXES
-    if not looks_like_path and not path.exists():
-        raise catalogue.unknown(text)
-    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for a name that is too long)
+    if isinstance(name, Path):
+        return _local(str(name), name)
+    if not isinstance(name, str):
+        hint = 'Give a name such as "compact" or "OWNER/REPO", or a path.'
+        raise UsageError(f"weights are named by a text or a Path, not by {type(name).__name__}", hint=hint)
+    if name.startswith(HUB_PREFIX):
+        return parse_hub(name)
+    if name in catalogue.families():
+        return FamilyName(name)
+    if any(entry.name == name for entry in catalogue.entries):
+        return EntryName(name)
+    path = _expanded(name)
+    looks_like_path = "/" in name or "\\" in name or path.suffix.lower() in SUFFIXES
+    if not name or (not looks_like_path and not path.exists()):
+        raise catalogue.unknown(name)
+    if bare_hub and not _is_local(path) and (repo := _HUB_NAME.fullmatch(name)) is not None and repo[2] is None:
+        return parse_hub(f"{HUB_PREFIX}{name}")
+    return _local(name, path)
+
+
+def _is_local(path: Path) -> bool:
+    """Whether there is such a file or folder, or a bundle that may have a name like the last part of the path."""
+    return _exists(path) or (is_name(path.name) and _exists(path.parent / FILE_NAME))
+
+
+def _local(text: str, path: Path) -> Location:
+    """The file or the bundle at `path`; `text` is what the user wrote."""
+    if not _is_local(path):
         raise _missing(text)
-    return LocalFile(_existing(path))
+    if not _exists(path):
+        return LocalBundle(path.parent, path.name)
+    if path.is_dir():
+        if not (path / FILE_NAME).is_file():
+            raise _no_bundle(path)
+        return LocalBundle(path)
+    if path.suffix.lower() not in SUFFIXES:
+        hint = "Use a .safetensors file, or a published checkpoint (.pth, .pt, .ckpt)."
+        raise WeightsError(f"ends in none of {', '.join(SUFFIXES)}", path=path, hint=hint)
+    return LocalFile(path)
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises for a name that is too long)
 
 
 def _expanded(text: str) -> Path:
@@ -100,13 +168,46 @@ def _expanded(text: str) -> Path:
         return Path(text)
 
 
-def parse_hub_file(text: str) -> HubFile:
-    """The parts of `hub:OWNER/REPO[@REVISION]/FILE`; WeightsError with the malformed part."""
+def parse_hub(text: str) -> HubFile | HubBundle:
+    """The parts of `hub:OWNER/REPO[@REVISION][/FILE]`; WeightsError with the malformed part.
+
+    FILE ends in one of `SUFFIXES`; a name without a suffix is an entry or a family of the repository's catalogue.
+    """
     parts = text.removeprefix(HUB_PREFIX).split("/", 2)
-    if not text.startswith(HUB_PREFIX) or len(parts) < 3:
-        raise _malformed(text, "it needs an owner, a repository and a file")
+    if not text.startswith(HUB_PREFIX) or len(parts) < 2:
+        raise _malformed(text, "it needs an owner and a repository")
     where = _repository(f"{parts[0]}/{parts[1]}", text)
+    if len(parts) == 2 or is_name(parts[2]):
+        return HubBundle(where.repo, where.revision, parts[2] if len(parts) > 2 else None)
     return HubFile(where.repo, where.revision, _file(parts[2], text))
+
+
+def parse_hub_file(text: str) -> HubFile:
+    """As `parse_hub`, for an address that must name one file."""
+    found = parse_hub(text)
+    if isinstance(found, HubBundle):
+        raise _malformed(text, "it needs a file, such as hub:OWNER/REPO/FILE.safetensors")
+    return found
+
+
+def with_revision(place: Location, revision: str) -> Location:
+    """An address on the Hub with a branch, tag or commit. Raises UsageError for other places, WeightsError."""
+    if not isinstance(revision, str):
+        raise UsageError(f"revision is {revision!r}", hint="Give a branch, a tag or a commit as a text.")
+    if not isinstance(place, HubFile | HubBundle):
+        hint = "Leave it out: only weights on the Hub have revisions."
+        raise UsageError(f"revision {revision!r} is given for weights that are not on the Hub", hint=hint)
+    if place.revision not in (None, revision):
+        hint = "Leave out one of the two."
+        raise UsageError(f"two revisions are given, {place.revision!r} and {revision!r}", hint=hint)
+    return replace(place, revision=_checked(revision, revision))
+
+
+def with_branch(place: HubRepo, branch: str) -> HubRepo:
+    """A repository with a branch. Raises WeightsError for one that cannot be, or is another one than that it has."""
+    if place.revision not in (None, branch):
+        raise WeightsError(f"two revisions are given, {place.revision!r} and {branch!r}", hint="Leave out one of them.")
+    return HubRepo(place.repo, _checked(branch, branch))
 
 
 def parse_hub_repo(text: str) -> HubRepo:
@@ -127,10 +228,13 @@ def _repository(name: str, text: str) -> HubRepo:
             raise _malformed(text, f"{part!r} is not a valid {what} name")
     if not at:
         return HubRepo(repo, None)
-    revision = unquote(revision)
+    return HubRepo(repo, _checked(unquote(revision), text))
+
+
+def _checked(revision: str, text: str) -> str:
     if not _REVISION.fullmatch(revision) or any(part in ("", ".", "..") for part in revision.split("/")):
         raise _malformed(text, f"{revision!r} is not a valid revision" if revision else "the revision is empty")
-    return HubRepo(repo, revision)
+    return revision
 
 
 def _file(name: str, text: str) -> str:
@@ -157,20 +261,24 @@ def _missing(text: str) -> WeightsError:
     if page is not None:
         revision = "" if page["revision"] == "main" else f"@{page['revision']}"
         hint = f"Did you mean {HUB_PREFIX}{page['repo']}{revision}/{page['file']}?"
+    elif (page := _HUB_REPO_PAGE.fullmatch(text)) is not None:
+        hint = f"Did you mean {HUB_PREFIX}{page['repo']}?"
     elif "://" in text:
         hint = "Download the file and give its path; a file on the Hugging Face Hub is written hub:OWNER/REPO/FILE."
     elif (repo := _HUB_NAME.fullmatch(text)) is not None:
-        hint = f"Did you mean {HUB_PREFIX}{repo[1]}/{repo[2] or 'FILE'}, a file on the Hugging Face Hub?"
+        what = "a file" if repo[2] else "a repository"
+        hint = f"Did you mean {HUB_PREFIX}{text}, {what} on the Hugging Face Hub?"
     return WeightsError("does not exist", path=text, hint=hint)
 
 
-def _existing(path: Path) -> Path:
-    """`path` itself if it is a file of a known kind."""
-    if path.is_dir():
-        raise WeightsError(
-            "is a folder, not a weights file", path=path, hint="Name the file in it: .safetensors, .pth, .pt or .ckpt."
-        )
-    if path.suffix.lower() not in SUFFIXES:
-        hint = "Use a .safetensors file, or a published checkpoint (.pth, .pt, .ckpt)."
-        raise WeightsError(f"ends in none of {', '.join(SUFFIXES)}", path=path, hint=hint)
-    return path
+def _no_bundle(path: Path) -> WeightsError:
+    """The error for a folder without a catalogue, with the files of weights that it has."""
+    try:
+        names = sorted(each.name for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
+    except OSError:
+        names = []
+    hint = "`adacode weights bundle RUN -o DIR` makes such a folder of a training run."
+    if names:
+        more = f" (and {len(names) - _MOST_NAMES} more)" if len(names) > _MOST_NAMES else ""
+        hint = f"Name one of its files: {', '.join(names[:_MOST_NAMES])}{more}."
+    return WeightsError(f"is a folder without a {FILE_NAME}", path=path, hint=hint)

@@ -6,19 +6,26 @@ refused when it is loaded: its content is only read then.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from adacode_cli.checkpoints import catalogue_file, hub, store
-from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
-from adacode_cli.errors import WeightsError, translated
+from adacode_cli.checkpoints import bundles, catalogue_file, hub, store
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry
+from adacode_cli.checkpoints.headers import header_of
+from adacode_cli.checkpoints.location import (
+    HUB_PREFIX,
+    EntryName,
+    FamilyName,
+    HubBundle,
+    HubFile,
+    LocalBundle,
+    LocalFile,
+    parse,
+)
+from adacode_cli.errors import WeightsError
 
 DETECTOR_HINT = "Use a file that `adacode train detect` wrote."
-_LENGTH_BYTES = 8
-# The library that reads safetensors has the same limit.
-_MAX_HEADER_BYTES = 100_000_000
 
 
 def require_present(name: str, task: str, scales: Iterable[int] = (1,), folder: Path | None = None) -> None:
@@ -29,20 +36,40 @@ def require_present(name: str, task: str, scales: Iterable[int] = (1,), folder: 
     """
     catalogue = catalogue_file.load(folder)
     match location := parse(name, catalogue):
-        case FamilyName(family):
-            own = [entry.scale for entry in catalogue.entries if (entry.family, entry.task) == (family, task)]
-            for scale in scales:
-                store.require_here(catalogue.for_task(family, task, min(scale, max(own, default=scale))))
-        case EntryName(entry_name):
-            entry = catalogue.entry(entry_name)
-            if entry.task != task:
-                raise other_task(name, entry.task, task)
-            store.require_here(entry)
+        case FamilyName() | EntryName():
+            for entry in _entries(catalogue, location, name, task, scales):
+                store.require_here(entry)
+        case LocalBundle():
+            _require_in_bundle(bundles.open_bundle(location), name, task, scales)
+        case HubBundle():
+            if hub.is_offline():
+                _require_in_bundle(bundles.open_bundle(location), name, task, scales)
         case LocalFile(path):
             require_header(path)
         case HubFile():
             if hub.is_offline():
                 hub.fetch(location, local_only=True)
+
+
+def _entries(
+    catalogue: Catalogue, chosen: EntryName | FamilyName, name: str, task: str, scales: Iterable[int]
+) -> Iterator[Entry]:
+    """The entries that may be needed. Raises WeightsError where there is none for the task."""
+    if isinstance(chosen, EntryName):
+        entry = catalogue.entry(chosen.name)
+        if entry.task != task:
+            raise other_task(name, entry.task, task)
+        yield entry
+        return
+    own = [entry.scale for entry in catalogue.entries if (entry.family, entry.task) == (chosen.name, task)]
+    for scale in scales:
+        yield catalogue.for_task(chosen.name, task, min(scale, max(own, default=scale)))
+
+
+def _require_in_bundle(bundle: bundles.Bundle, name: str, task: str, scales: Iterable[int]) -> None:
+    with bundle.its_own_hints():
+        for entry in _entries(bundle.catalogue, bundle.chosen, name, task, scales):
+            bundle.require_here(entry)
 
 
 def require_detector(name: str, folder: Path | None = None) -> None:
@@ -55,6 +82,9 @@ def detector_file(name: str, folder: Path | None = None) -> Path:
 
     Raises WeightsError for an unknown name.
     """
+    if name.startswith(HUB_PREFIX):
+        hint = f"`adacode weights pull {name}` downloads a file and prints its path: give that to --detect."
+        raise WeightsError(f"{name} is on the Hub, and a detector is read from this machine", hint=hint)
     if name.endswith(".safetensors"):
         return Path(name)
     known = {Path(file.name).stem: file for file in catalogue_file.load(folder).detectors}
@@ -82,13 +112,4 @@ def require_header(path: Path) -> None:
         )
     if path.suffix.lower() != ".safetensors":
         return
-    with translated(WeightsError, "cannot be read", path, hint="Check the path."), path.open("rb") as file:
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        header = file.read(length) if 0 < length <= _MAX_HEADER_BYTES else b""
-    try:
-        is_header = len(header) == length and isinstance(json.loads(header), dict)
-    except (ValueError, RecursionError):
-        is_header = False
-    if not is_header:
-        hint = "Use a file that adacode wrote, or copy or download it again."
-        raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=hint)
+    header_of(path)

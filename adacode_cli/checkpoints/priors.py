@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,13 +60,14 @@ def read_prior(path: Path) -> StoredPrior:
     try:
         header = cast(dict[str, Any], read_json(metadata[PRIOR_KEY]))
         version, order, sizes = header["format"], _numbers(header["order"]), _numbers(header["book_sizes"])
+        provenance = _provenance(header.get("provenance", {}))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"has damaged metadata: {str(error)[:200]}", path=path, hint=HINT) from error
     if version != FORMAT_VERSION:
         what = f"has format {str(version)[:40]}, this version reads {FORMAT_VERSION}"
         raise WeightsError(what, path=path, hint="Update adacode.")
     try:
-        return StoredPrior(order, sizes, {name: tensor.numpy() for name, tensor in tensors.items()})
+        return StoredPrior(order, sizes, {name: tensor.numpy() for name, tensor in tensors.items()}, provenance)
     except TypeError as error:  # NumPy has no bfloat16
         raise WeightsError(f"has tensors of an unknown type: {error}", path=path, hint=HINT) from error
 
@@ -81,6 +82,16 @@ def write_prior(path: Path, prior: StoredPrior) -> None:
     }
     tensors = {name: np.ascontiguousarray(values) for name, values in sorted(prior.tensors.items())}
     write_file(path, bytes(save(tensors, {PRIOR_KEY: json.dumps(header, sort_keys=True)})))
+
+
+def _provenance(stated: dict[str, object]) -> Provenance:
+    """What a file states about itself; fields of newer versions are left out."""
+    known = {each.name for each in fields(Provenance)}
+    found = {name: value for name, value in stated.items() if name in known}
+    texts = {name: value for name, value in found.items() if isinstance(value, str)}
+    if len(texts) < len(found):
+        raise TypeError("its provenance is not text")
+    return Provenance(**texts)
 
 
 def _numbers(values: object) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from adacode_cli.checkpoints import catalogue_file, hub, integrity, release
 from adacode_cli.checkpoints.cache import KnownDigests, cache_dir, exclusive, storing
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile
 from adacode_cli.checkpoints.catalogue_file import weights_folder
+from adacode_cli.checkpoints.hub import DEFAULT_ACCESS, HubAccess
 from adacode_cli.checkpoints.location import HubFile
 from adacode_cli.checkpoints.release import OnProgress
 from adacode_cli.errors import WeightsError
@@ -34,19 +35,23 @@ def resolve(
     hub_repo: str | None = None,
     on_progress: OnProgress | None = None,
     folder: Path | None = None,
+    access: HubAccess = DEFAULT_ACCESS,
 ) -> tuple[Path, ...]:
     """The paths of an entry's files, in the entry's order, each verified; a release entry's one path is our format.
 
     `hub_repo` overrides ADACODE_HUB_REPO and the catalogue. `on_progress` follows release downloads (the Hub's client
-    draws its own bar). `folder` holds the bundled files, by default those of this installation. Raises WeightsError
-    when a file is missing and must not be fetched, cannot be fetched, or is not what it should be; OutputError when
-    the cache cannot be written.
+    draws its own bar). `folder` holds the bundled files, by default those of this installation. `access` is how the
+    Hub's client is called. Raises WeightsError when a file is missing and must not be fetched, cannot be fetched, or is
+    not what it should be; OutputError when the cache cannot be written.
     """
     if entry.kind == "release":
         return (_released(entry, catalogue, convert, on_progress, allow_download=allow_download),)
     bundled = weights_folder() if folder is None else folder
     files = [catalogue.file(name) for name in entry.files]
-    return tuple(_stored(file, entry, catalogue, bundled, hub_repo, allow_download=allow_download) for file in files)
+    return tuple(
+        _stored(file, entry, catalogue, bundled, hub_repo, access=access, allow_download=allow_download)
+        for file in files
+    )
 
 
 def state(
@@ -89,7 +94,14 @@ def to_download(entry: Entry, catalogue: Catalogue) -> str | None:
 
 
 def _stored(
-    file: WeightsFile, entry: Entry, catalogue: Catalogue, bundled: Path, hub_repo: str | None, *, allow_download: bool
+    file: WeightsFile,
+    entry: Entry,
+    catalogue: Catalogue,
+    bundled: Path,
+    hub_repo: str | None,
+    *,
+    access: HubAccess,
+    allow_download: bool,
 ) -> Path:
     if (found := catalogue_file.bundled(file, bundled)) is not None:
         return found
@@ -98,13 +110,13 @@ def _stored(
     if wanted is None or file.sha256 is None:
         hint = "Reinstall adacode-cli, or name the Hub repository that has it: --hub-repo OWNER/REPO."
         raise WeightsError(f"{file.name} (for {entry.name}) is not part of this installation", path=path, hint=hint)
-    earlier = hub.cached(wanted)
+    earlier = hub.cached(wanted, access)
     # The digest decides whether a cached file is used: no request for a newer one is needed.
     if earlier is not None and integrity.sha256_of(earlier) == file.sha256:
         return earlier
     if not allow_download:
         raise _not_here(entry)
-    return hub.fetch(wanted, expected_sha256=file.sha256)
+    return hub.fetch(wanted, expected_sha256=file.sha256, access=access)
 
 
 def _on_hub(name: str, catalogue: Catalogue, hub_repo: str | None) -> HubFile | None:

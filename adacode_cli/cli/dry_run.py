@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from adacode_cli.cli.console import Console
 from adacode_cli.cli.cost import Cost
 from adacode_cli.cli.executing import placed
-from adacode_cli.cli.loading import description_of
+from adacode_cli.cli.loading import description_of, pinned
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import (
     Request,
@@ -53,6 +53,8 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
         plan, trees, refusal = _planned(paths, options, request)
     check_directories(plan.roots if plan.jobs else ())
     description, placements = placed(options, description_of(options, request, plan.masks))
+    # Nothing is downloaded: the estimate is for the files that are here.
+    description = pinned(description, in_cache=True)
     began = time.perf_counter()
     with console.waiting(f"looking for {options.weights}"):
         check_weights(description)

@@ -128,12 +128,14 @@ def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int
 
 def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count: TimedCount) -> Evaluation:
     with showing("looking for images") as show_line:
+        from adacode_cli.checkpoints import catalogue_file, location
         from adacode_cli.evaluation.testset import load_testset
 
         # Mistakes are reported before the slow steps: the import of torch, and hours of restoring.
         examples = load_testset(options.data, task, scale)
         if options.worst is not None:
             _check_sheet(options.worst, options.data, examples)
+        location.parse(options.weights, catalogue_file.load())
         show_line(f"loading {options.weights}")
 
         from adacode_cli.engine.device import choose_device
@@ -144,7 +146,7 @@ def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count
 
         restorer = Restorer.from_pretrained(options.weights, device=options.device, precision=options.precision)
         perceptual = load_perceptual(options.perceptual, choose_device(options.device))
-        restorer.prepare(task, scale, denoise)
+        digest = restorer.prepare(task, scale, denoise)
         worst, count.total = Worst(task, scale), len(examples)
 
         def show(example: Example) -> None:
@@ -154,7 +156,7 @@ def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count
         rows = evaluate(
             restorer, examples, task, scale, denoise=denoise, perceptual=perceptual, on_example=show, on_row=keep
         )
-    found = Evaluation(task, scale, denoise, options.weights, options.perceptual or None, options.worst, rows)
+    found = Evaluation(task, scale, denoise, options.weights, options.perceptual or None, options.worst, rows, digest)
     if options.worst is not None:
         _write_sheet(options.worst, worst, found)
     return found
@@ -191,7 +193,9 @@ _FORMS = (("psnr", "PSNR", ".2f"), ("ssim", "SSIM", ".4f"), ("perceptual", "LPIP
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, of what, and with which weights and perceptual network (a name, or None)."""
+    """What was measured, of what, and with which weights and perceptual network (a name, or None). digest: of the
+    network (`engine.restorer.network_digest`).
+    """
 
     task: str
     scale: int
@@ -200,6 +204,7 @@ class Evaluation:
     perceptual: str | None
     worst: Path | None
     rows: list[Row]
+    digest: str = ""
 
     @property
     def means(self) -> tuple[Scores, Scores | None]:
@@ -249,6 +254,7 @@ def json_object(found: Evaluation) -> dict[str, object]:
         "scale": found.scale,
         "denoise": found.denoise,
         "weights": found.weights,
+        "weights_sha256": found.digest,
         "perceptual": found.perceptual,
         "border_px": found.border_px,
         "images": len(found.rows),

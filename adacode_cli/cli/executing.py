@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.console import Console
+from adacode_cli.cli.loading import pinned
 from adacode_cli.cli.process import protect_stderr
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.streams import show_warnings_only_if
@@ -37,6 +38,8 @@ def executing(options: RestoreOptions, description: Description, console: Consol
         raise UsageError("a frozen program cannot start several processes", hint=hint)
     with console.waiting("looking for devices"):
         description, placements = placed(options, description)
+    with console.waiting(f"looking for {options.weights}"):
+        description = pinned(description)
     if len(placements) < 2:
         with decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
             with console.waiting(f"loading {options.weights}"):

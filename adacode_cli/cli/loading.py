@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.restore_options import RestoreOptions
@@ -51,3 +52,15 @@ def description_of(
         strength=request.strength,
         detection=request.hole.detection() if request.hole else None,
     )
+
+
+def pinned(description: Description, *, in_cache: bool = False) -> Description:
+    """The same; weights on the Hub at the commit that their branch names now, so that every process and every later
+    loading uses the same files. in_cache: without the network, at the commit that the cache knows.
+
+    Raises WeightsError.
+    """
+    from adacode_cli.checkpoints import bundles
+
+    pin = bundles.pinned_in_cache if in_cache else bundles.pinned
+    return replace(description, network=replace(description.network, weights=pin(description.network.weights)))

@@ -33,7 +33,10 @@ def verbosity(help: str, panel: str | None = None) -> Any:  # noqa: ANN401 (as t
 Weights = Annotated[
     str,
     typer.Option(
-        "--weights", "-w", metavar="NAME", help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE."
+        "--weights",
+        "-w",
+        metavar="NAME",
+        help="A name from 'adacode weights list', a file, a folder of a bundle, or hub:OWNER/REPO[/FILE].",
     ),
 ]
 HubRepo = Annotated[

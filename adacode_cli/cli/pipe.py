@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from adacode_cli.cli import readiness
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.dry_run import check_weights
-from adacode_cli.cli.loading import description_of
+from adacode_cli.cli.loading import description_of, pinned
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request, writes_of
 from adacode_cli.cli.streams import write_bytes, write_line
@@ -46,7 +46,8 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     isolation = decoding(isolated=options.isolate, limit_s=options.decode_timeout)
     with console.waiting("restoring standard input"), quiet_libraries(), isolation as decoder:
         came = stream_bytes(sys.stdin.buffer, STDIN, max_bytes=options.max_file_bytes, look=look)
-        stages, _ = description_of(options, request, is_pipe=True).stages(decoder)
+        description = description_of(options, request, is_pipe=True)
+        stages, _ = pinned(description).stages(decoder)
         data, notes, precisions = restore_bytes(came, stages, format_name)
     if options.verbose:
         notes += (f"computed in {' and '.join(precisions)}",)

@@ -308,8 +308,8 @@ class RestoreOptions:
             "--weights",
             "-w",
             metavar="NAME",
-            help="A name from 'adacode weights list', a .safetensors file, a published .pth, .pt or .ckpt file, or "
-            "hub:OWNER/REPO/FILE.",
+            help="A name from 'adacode weights list', a .safetensors file, a published .pth, .pt or .ckpt file, "
+            "a folder of a bundle, or hub:OWNER/REPO[@REVISION][/FILE].",
         ),
         _WEIGHTS,
     ] = "compact"

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import weights_export, weights_make, weights_plan, weights_quantize, weights_show
+from adacode_cli.cli import (
+    weights_export,
+    weights_make,
+    weights_plan,
+    weights_push,
+    weights_quantize,
+    weights_show,
+)
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import HubRepo, Verbose, flag
@@ -26,7 +33,8 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.release import OnProgress
 
 app = Program(
-    help="List, download, convert, export, average, pair, bundle, quantize and show weights.", no_args_is_help=True
+    help="List, download, convert, export, average, pair, bundle, push, quantize and show weights.",
+    no_args_is_help=True,
 )
 
 _LIST_EPILOG = """Examples:
@@ -39,6 +47,7 @@ _PULL_EPILOG = """Examples:
   adacode weights pull published-sr-x4
   adacode weights pull published --yes
   adacode weights pull compact --hub-repo OWNER/REPO
+  adacode weights pull hub:OWNER/REPO@v2
   adacode weights pull hub:OWNER/REPO@v2/my.safetensors
 
 The files' paths are printed on standard output."""
@@ -78,7 +87,7 @@ def pull(
     context: typer.Context,
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME", help="Names or families from 'adacode weights list', or hub: files."),
+        typer.Argument(metavar="NAME", help="Names or families from 'adacode weights list', or hub:OWNER/REPO[/FILE]."),
     ],
     yes: Annotated[
         bool, flag("--yes", "-y", help="Do not ask before several published checkpoints are downloaded.")
@@ -91,7 +100,7 @@ def pull(
     If several published checkpoints are to be downloaded, their sizes and licences, and where they go, are printed
     first; a terminal asks once.
     """
-    from adacode_cli.checkpoints import catalogue_file, hub, location
+    from adacode_cli.checkpoints import bundles, catalogue_file, location
 
     invocation_of(context, verbose=verbose)
     catalogue = catalogue_file.load()
@@ -102,10 +111,15 @@ def pull(
             match place:
                 case location.HubFile():
                     _say(f"asking for {name}")  # the Hub's client draws a bar of its own, when bytes arrive
-                    write_line(str(hub.fetch(place)))
-                case location.LocalFile():
-                    raise UsageError(f"{name} is a file on this machine already", hint="Give it to --weights.")
-                case _:
+                    write_line(str(bundles.fetch_file(place)))
+                case location.HubBundle():
+                    _say(f"asking for {name}")
+                    for path in bundles.open_bundle(place).all_paths():
+                        write_line(str(path))
+                case location.LocalFile() | location.LocalBundle():
+                    kind = "file" if isinstance(place, location.LocalFile) else "folder"
+                    raise UsageError(f"{name} is a {kind} on this machine already", hint="Give it to --weights.")
+                case location.EntryName() | location.FamilyName():
                     for entry in _entries(place, catalogue):
                         _pull_entry(entry, catalogue, hub_repo)
 
@@ -139,6 +153,7 @@ app.command("export", epilog=weights_export.EPILOG, no_args_is_help=True)(weight
 app.command("average", epilog=weights_make.AVERAGE_EPILOG, no_args_is_help=True)(weights_make.average)
 app.command("pair", epilog=weights_make.PAIR_EPILOG, no_args_is_help=True)(weights_make.pair)
 app.command("bundle", epilog=weights_make.BUNDLE_EPILOG, no_args_is_help=True)(weights_make.bundle)
+app.command("push", epilog=weights_push.EPILOG, no_args_is_help=True)(weights_push.push)
 app.command("quantize", epilog=weights_quantize.EPILOG, no_args_is_help=True)(weights_quantize.quantize)
 app.command("show", epilog=weights_show.EPILOG, no_args_is_help=True)(weights_show.show)
 

@@ -129,7 +129,8 @@ def pair(
 BUNDLE_EPILOG = """Example:
 
   adacode weights bundle run -o mine --family mine
-  adacode sr photos --weights mine/mine-sr-x4.safetensors
+  adacode sr photos --weights mine
+  adacode weights push mine OWNER/REPO --dry-run
 
 The files' paths are printed on standard output."""
 

@@ -45,7 +45,10 @@ def quantize(
     context: typer.Context,
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="A name from 'adacode weights list', a file of weights, or a hub: file."),
+        typer.Argument(
+            metavar="NAME",
+            help="A name from 'adacode weights list', a file, a task of a bundle (DIR/NAME), or hub:OWNER/REPO[/FILE].",
+        ),
     ],
     *,
     photos: Annotated[

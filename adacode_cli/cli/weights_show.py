@@ -35,7 +35,11 @@ A table of the bases, and a line on int8, are printed on standard output."""
 
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A name from 'adacode weights list', a file, a folder of a bundle, or hub:OWNER/REPO[/FILE].",
+    ),
 ]
 Output = Annotated[
     Path | None,

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from adacode_cli.checkpoints.hub import access_of
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.checkpoints.location import HUB_PREFIX
 from adacode_cli.codes.image import Codes
@@ -160,24 +161,34 @@ class Restorer:
     @classmethod
     def from_pretrained(
         cls,
-        name: str = "compact",
+        name: str | Path = "compact",
         *,
         device: str = "auto",
         precision: str = "auto",
         tile: str | int = "auto",
         tiling: str = "exact",
         hub_repo: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
     ) -> Restorer:
-        """`name`: a family ("compact"), a catalogue entry ("compact-sr-x4"), a .safetensors or published .pth file, or
-        "hub:OWNER/REPO[@REVISION]/FILE". `tile`: "auto", "none" or a side in output pixels; `tiling`: "exact" or
-        "sampled".
+        """`name`: a family ("compact"), a catalogue entry ("compact-sr-x4"), a .safetensors or published .pth file, a
+        folder that `adacode weights bundle` made, such a folder on the Hugging Face Hub ("OWNER/REPO" or
+        "hub:OWNER/REPO[@REVISION]"), or a file there ("hub:OWNER/REPO[@REVISION]/FILE"). A Path is always a file or a
+        folder. `tile`: "auto", "none" or a side in output pixels; `tiling`: "exact" or "sampled".
+
+        For the Hub: `revision` is a branch, a tag or a commit; `token` a token, True if one must be stored on this
+        machine, or False for none; `cache_dir` the folder of the cache; with `local_files_only`, the network is not
+        used. What a branch names is asked for once, so all networks of a Restorer are of one commit.
 
         Raises UsageError for impossible options, DeviceError for a device that is unavailable or cannot compute in
         `precision`, WeightsError for unknown weights.
         """
         options, chosen = RunOptions(precision, tile, tiling), choose_device(device)
         choose_precision(precision, chosen, deep=False)
-        return cls(WeightsSource(name, hub_repo), chosen, options)
+        access = access_of(token, cache_dir, local_files_only=local_files_only)
+        return cls(WeightsSource(name, hub_repo, access=access, revision=revision, bare_hub=True), chosen, options)
 
     @overload
     def sr(self, image: ImageT, scale: float = ..., *, denoise: float = ...) -> ImageT: ...
@@ -390,7 +401,7 @@ class Restorer:
             if self._coder is None:
                 name = self._source.name
                 # The name of a file without its folders, which are private to the user.
-                shown = name if name.startswith(HUB_PREFIX) else Path(name).name
+                shown = name if name.startswith(HUB_PREFIX) else Path(name).absolute().name
                 self._coder = Coder(self._runner(TASKS["reconstruct"], 1), shown)
             return self._coder
 

@@ -32,6 +32,7 @@ class Request:
     method: str
     path: str
     headers: dict[str, str]  # names in lower case
+    body: bytes = b""
 
 
 class _Server(ThreadingHTTPServer):
@@ -82,12 +83,12 @@ class LoopbackServer:
 
             def do_GET(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                request = Request(self.command, self.path, headers)
+                body = self.rfile.read(int(headers.get("content-length", 0)))
+                request = Request(self.command, self.path, headers, body)
                 outer.requests.append(request)
                 self.send(outer.reply(request))
 
-            def do_HEAD(self) -> None:
-                self.do_GET()
+            do_HEAD = do_POST = do_PUT = do_GET
 
             def send(self, reply: Reply) -> None:
                 self.send_response(reply.status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +37,47 @@ def photo(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory) -> Path:
+    """A bundle of tiny networks. Not to be changed."""
+    sys.path.append(str(Path(__file__).parents[1] / "training"))
+    from finished_run import save_run
+
+    from adacode_cli.training.bundle import bundle
+
+    folder = tmp_path_factory.mktemp("bundled")
+    bundle(save_run(folder / "run"), None, folder / "mine")
+    return folder / "mine"
+
+
+@pytest.fixture
+def mine(bundled, tmp_path) -> Path:
+    """A copy of the bundle in `tmp_path`."""
+    return Path(shutil.copytree(bundled, tmp_path / "mine"))
+
+
+@pytest.fixture
+def hub():
+    """A loopback Hub with one user, "me"."""
+    from hub_client import TOKEN, Hub
+
+    with Hub(**{TOKEN: "me"}) as running:
+        yield running
+
+
+@pytest.fixture
+def push(real_adacode, hub, tmp_path):
+    """Runs `adacode weights push`, which never shows the token: push(*arguments, code=0) → (stdout, stderr)."""
+    from hub_client import TOKEN, client
+
+    def run(*arguments: str, code: int = 0, token: str | None = TOKEN, **more: str) -> tuple[str, str]:
+        result = real_adacode("weights", "push", *arguments, **client(hub, tmp_path / "hf", token, **more))
+        out, err = result.stdout.decode(), result.stderr.decode()
+        assert result.returncode == code, err
+        assert TOKEN not in out + err
+        assert "Traceback" not in err or "-vv" in arguments
+        return out, err
+
+    return run

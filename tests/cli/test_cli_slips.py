@@ -255,9 +255,10 @@ def test_an_address_as_an_input_is_printed_as_it_was_typed(adacode, address):
 
 
 HUB = [
-    ("owner/repo", "Did you mean hub:owner/repo/FILE, a file on the Hugging Face Hub?"),
+    ("owner/repo", "Did you mean hub:owner/repo, a repository on the Hugging Face Hub?"),
     ("owner/repo/x/y.safetensors", "Did you mean hub:owner/repo/x/y.safetensors, a file on the Hugging Face Hub?"),
     ("https://huggingface.co/owner/repo/resolve/main/y.safetensors", "Did you mean hub:owner/repo/y.safetensors?"),
+    ("https://huggingface.co/owner/repo", "Did you mean hub:owner/repo?"),
     ("https://huggingface.co/owner/repo/blob/v1/x/y.pth", "Did you mean hub:owner/repo@v1/x/y.pth?"),
     (
         "https://example.com//y.safetensors",
