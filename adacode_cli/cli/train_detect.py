@@ -13,14 +13,15 @@ from rich.text import Text
 from adacode_cli.cli.boundary import invocation_of, say_last_words
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.signals import StopRequest, say_at_a_signal
-from adacode_cli.cli.streams import stderr_console, write_line
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Verbose, seconds_of
 from adacode_cli.cli.train_progress import Progress, counted_step, progress
-from adacode_cli.cli.train_session import require_memory
-from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
+from adacode_cli.cli.train_session import require_memory, require_room
+from adacode_cli.errors import EXIT_INTERRUPTED, EXIT_TIME_LIMIT, OutputError, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.training.detection import DetectionRecipe
+    from adacode_cli.training.run_lock import RunLock
 
 EPILOG = """Examples:
 
@@ -92,24 +93,34 @@ def detect(
     limit = None if options.time_limit is None else seconds_of(options.time_limit)
     stop_request = StopRequest(limit, _STOPPING)
     say_at_a_signal("interrupted: the steps since the last checkpoint, if there is one, are lost")
+    from adacode_cli.training.run_lock import RunLock
+
+    lock = RunLock.of_file(output)
     try:
+        lock.take()
         with stop_request.listening(), progress(f"loading {shards}", quiet=options.quiet) as shown:
-            finished = _train(shards, output, options, stop_request, shown)
+            finished = _train(shards, output, options, stop_request, shown, lock=lock)
     except KeyboardInterrupt as error:
         say_last_words()
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except (RuntimeError, MemoryError) as error:
         require_memory(error)
         raise
+    except OutputError as error:
+        require_room(error)
+        raise
+    finally:
+        lock.release()
     if finished:
         write_line(str(output))
         return
     stderr_console().print(Text("stopped; the same command with --resume continues", style="dim"))
-    if stop_request.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
+    raise typer.Exit(EXIT_INTERRUPTED if stop_request.interrupted else EXIT_TIME_LIMIT)
 
 
-def _train(shards: Path, output: Path, options: DetectOptions, stop_request: StopRequest, shown: Progress) -> bool:
+def _train(
+    shards: Path, output: Path, options: DetectOptions, stop_request: StopRequest, shown: Progress, *, lock: RunLock
+) -> bool:
     import cv2
     import torch
 
@@ -144,6 +155,8 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
         on_log=on_log,
         stop=stop_request.should_stop,
         on_step=lambda steps: shown.stepped("detect", Step(steps, recipe.steps, steps / recipe.steps)),
+        lock=lock,
+        on_note=lambda note: console.print(Text(printable(note), style="dim")),
     )
     licence = str(opened.manifest.get("licence", ""))
     stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train detect")

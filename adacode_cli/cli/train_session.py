@@ -16,7 +16,15 @@ from adacode_cli.cli.signals import StopRequest, say_at_a_signal
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import TrainOptions, seconds_of
 from adacode_cli.cli.train_progress import Progress, progress
-from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError, TrainingError, UsageError
+from adacode_cli.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_TIME_LIMIT,
+    DeviceError,
+    OutputError,
+    TrainingError,
+    UsageError,
+    is_full,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from adacode_cli.training.data import Data
     from adacode_cli.training.processes import Processes
     from adacode_cli.training.recipe import Recipe, StageName
+    from adacode_cli.training.run_lock import RunLock
     from adacode_cli.training.session import TrainingSession
 
 _STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to stop now and lose the steps since the last one"
@@ -36,8 +45,9 @@ def training(
 ) -> Iterator[TrainingSession]:
     """A session for these stages. After the block the paths of the finished weights are written to standard output.
 
-    earlier: the recipe of the stage before. An interrupted command ends with 130; a session that reached its time limit
-    ends with 0 and prints how to continue. Raises what opening shards and choosing settings raises.
+    earlier: the recipe of the stage before. An interrupted command ends with 130, one that reached its time limit with
+    75; both print how to continue. Raises what opening shards and choosing settings raises, and TrainingError if
+    another process trains into the folder.
     """
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite contradict each other", hint="Continue the run, or start over.")
@@ -45,22 +55,32 @@ def training(
     stop_request = StopRequest(limit, _STOPPING)
     session = None
     say_at_a_signal("interrupted: nothing was trained")
+    # A launcher starts several processes for one run; the first of them has its lock.
+    lock = None if os.environ.get("RANK", "0") != "0" else _lock(output)
     try:
+        if lock is not None:
+            lock.take()
         # A launcher starts several processes with one terminal, of which the first one shows something.
         quiet = options.quiet or os.environ.get("RANK", "0") != "0"
         with stop_request.listening(), progress(f"loading {shards}", quiet=quiet) as shown:
             session = _session(
                 shards, output, options, shown, stages=stages, stop_request=stop_request, earlier=earlier
             )
+            session.lock = lock
             say_at_a_signal("interrupted: the steps since the last checkpoint are lost; --resume continues from there")
             yield session
     except KeyboardInterrupt as error:
         say_last_words()
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except (RuntimeError, MemoryError) as error:
-        require_memory(error)
+        require_memory(error, "--cache none keeps no decoded crops. ")
+        raise
+    except OutputError as error:
+        require_room(error)
         raise
     finally:
+        if lock is not None:
+            lock.release()
         if session is not None:
             if session.tensorboard is not None:
                 session.tensorboard.close()
@@ -69,8 +89,14 @@ def training(
     session.processes.close()
     if session.stopped and session.processes.rank == 0:
         _note(f"stopped: {session.folder.checkpoint(session.stopped)}; the same command with --resume continues")
-    if session.stopped and stop_request.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
+    if session.stopped:
+        raise typer.Exit(EXIT_INTERRUPTED if stop_request.interrupted else EXIT_TIME_LIMIT)
+
+
+def _lock(output: Path) -> RunLock:
+    from adacode_cli.training.run_lock import RunLock
+
+    return RunLock.of_folder(output)
 
 
 def _session(
@@ -114,6 +140,7 @@ def _session(
         pace,
         Listeners(shown.log, _note if leads else lambda _: None, stop_request.should_stop, shown.stepped),
         TensorBoard(output / "tensorboard") if leads and available() else None,
+        extends=options.steps is not None or options.minutes is not None,
     )
 
 
@@ -157,13 +184,26 @@ def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> 
     return load_perceptual(named, device, for_training=True)
 
 
-def require_memory(error: BaseException) -> None:
-    """Raises DeviceError, with what to do, if training failed for want of memory."""
+def require_memory(error: BaseException, also: str = "") -> None:
+    """Raises DeviceError, with what to do, if training failed for want of memory. also: one more sentence of advice."""
     from adacode_cli.engine.memory import is_out_of_memory
 
     if is_out_of_memory(error):
-        hint = "Lower --batch or --patch, or choose --cache memory; --resume continues from the last checkpoint."
+        hint = (
+            "Run the same command with --resume and a smaller --batch: the run continues from its last checkpoint. "
+            f"{also}If --batch is 1, start again with --overwrite and a smaller --patch."
+        )
         raise DeviceError("out of memory while training", hint=hint) from error
+
+
+def require_room(error: OutputError) -> None:
+    """Raises OutputError, with what to do, if a training could not write a file because the disk is full."""
+    if isinstance(error.__cause__, OSError) and is_full(error.__cause__):
+        hint = (
+            "Free some space on that disk, and run the same command with --resume: it continues from the last "
+            "checkpoint. With --slim, checkpoints are smaller."
+        )
+        raise OutputError(error.message, path=error.path, hint=hint) from error
 
 
 def earlier_recipe(path: Path) -> Recipe:

@@ -29,6 +29,8 @@ _PYIQA = "pyiqa:"
 # For each trunk in the package: the number of its slices up to a grid of about 1/8, and that map's channels. The paper
 # of AdaCode uses relu4_4, which VGG19 has; VGG16, LPIPS's trunk, ends its fourth block with relu4_3.
 _SLICES = {"lpips-alex": (2, 192), "lpips-vgg": (4, 512), "lpips-squeeze": (3, 256)}
+DIGEST = " sha256:"
+"""In the identity of a file, what separates its name and its digest."""
 CHOICES = f"a SqueezeNet LPIPS file (.safetensors), {', '.join(_SLICES)}, or {_PYIQA}METRIC such as {_PYIQA}dists"
 """The possible names, for messages."""
 
@@ -81,7 +83,7 @@ def perceptual_identity(name: str) -> str:
     if name == "" or name in _SLICES or name.startswith(_PYIQA):
         return name
     try:
-        return f"{Path(name).name} sha256:{hashlib.sha256(Path(name).read_bytes()).hexdigest()}"
+        return f"{Path(name).name}{DIGEST}{hashlib.sha256(Path(name).read_bytes()).hexdigest()}"
     except OSError as error:
         raise WeightsError(f"cannot be read: {reason(error)}", path=Path(name), hint=f"Choose {CHOICES}.") from error
 
