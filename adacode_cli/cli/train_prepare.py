@@ -112,7 +112,8 @@ class PrepareOptions:
             max=0.5,
             metavar="SHARE",
             rich_help_panel=_CUTTING,
-            help="Share of each category's photographs that training does not use.",
+            help="Share of each category's photographs that training does not use; of its crops, where one photograph "
+            "is more than that.",
         ),
     ] = 0.02
     shard_mb: Annotated[
@@ -151,7 +152,9 @@ class PrepareOptions:
             min=1, metavar="N", help="Number of photographs that are measured at a time. Default: the number of cores."
         ),
     ] = None
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no summary, only errors.")] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no summary, only warnings and errors.")] = (
+        False
+    )
     verbose: Annotated[int, verbosity("Show each file that is left out.", _CONSOLE)] = 0
 
     def settings(self, limits: LimitOptions) -> PrepareSettings:
@@ -212,6 +215,9 @@ def prepare(
                     show_line(f"{done}/{total} {file}")
 
             prepared = run(photos, output, settings, show)
+    for name, why in prepared.manifest["left_out"]["categories"].items():
+        for line in (f"warning: the category {name} is left out: {why['what']}", f"  {why['hint']}"):
+            stderr_console().print(Text(printable(line)))
     if not options.quiet:
         for line in _summary(prepared.manifest, verbose=options.verbose > 0):
             stderr_console().print(Text(printable(line)))
@@ -227,7 +233,8 @@ def _summary(manifest: dict[str, Any], *, verbose: bool) -> list[str]:
     lines += [f"crops left out: {count} {reason}" for reason, count in left_out["crops"].items() if count]
     for category in manifest["categories"]:
         counts = ", ".join(f"{crops[split][category]} crops for {split}" for split in crops)
-        lines.append(f"{category}: {counts}")
+        shared = manifest["held_out_by"][category] == "crops" and crops["validation"][category]
+        lines.append(f"{category}: {counts}" + (" (from photographs that training uses too)" if shared else ""))
     megabytes = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
     photos = f"{manifest['photographs']} photographs, {manifest['megapixels']:.0f} megapixels"
     return [*lines, f"{photos}: {len(manifest['shards'])} shards, {megabytes:.1f} MB"]
