@@ -40,7 +40,8 @@ _EPILOG = """Test sets:
 
 Perceptual networks:
 
-  FILE.safetensors              LPIPS on SqueezeNet
+  lpips                         LPIPS on SqueezeNet, which is bundled
+  FILE.safetensors              a file of such a network
   lpips-alex, -vgg, -squeeze    after pip install lpips
   pyiqa:METRIC                  such as pyiqa:dists, after pip install pyiqa
 
@@ -59,9 +60,9 @@ class EvalOptions:
     data: Annotated[Path, typer.Option(metavar="DIR", help="The test set.")]
     weights: Weights = "compact"
     perceptual: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A perceptual network that compares images, see below. Default: none."),
-    ] = None
+        str,
+        typer.Option(metavar="NAME", help="A perceptual network that compares images, see below; '' for none."),
+    ] = "lpips"
     worst: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Write a sheet of the five worst images; replaced if it exists."),

@@ -121,8 +121,9 @@ class TrainOptions:
         typer.Option(
             metavar="NAME",
             rich_help_panel=_LEARNING,
-            help="The network of the perceptual loss: a SqueezeNet LPIPS file (.safetensors), or lpips-vgg, "
-            "lpips-alex or lpips-squeeze through the package lpips. Default: that of the recipe; compact has none.",
+            help="The network of the perceptual loss: lpips (bundled, on SqueezeNet), a file of such a network "
+            "(.safetensors), or lpips-vgg, lpips-alex or lpips-squeeze through the package lpips; '' for none. "
+            "Default: that of the recipe; for compact, lpips.",
         ),
     ] = None
     perceptual_weight: Annotated[

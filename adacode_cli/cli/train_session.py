@@ -175,10 +175,12 @@ def _report_without_effect(recipe: Recipe, stages: tuple[StageName, ...]) -> Non
 
 
 def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> PerceptualNetwork | None:
-    from adacode_cli.evaluation.perceptual import load_perceptual
+    from adacode_cli.evaluation.perceptual import BUNDLED, DIGEST, load_perceptual, same_network
 
     named = options.perceptual if options.perceptual is not None else recipe.perceptual
-    if options.perceptual is None and " sha256:" in named:
+    if options.perceptual is None and same_network(named) == BUNDLED:
+        named = BUNDLED  # the file that an earlier run was given
+    if options.perceptual is None and DIGEST in named:
         what = f"the recipe compares images with the file {named.split(' ')[0]}, whose path it does not contain"
         raise UsageError(what, hint="Give the file with --perceptual FILE, or --perceptual '' to compare pixels only.")
     return load_perceptual(named, device, for_training=True)

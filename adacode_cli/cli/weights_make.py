@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import Verbose, flag
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
+from adacode_cli.errors import UsageError
 
 AVERAGE_EPILOG = """Examples:
 
@@ -128,7 +130,7 @@ def pair(
 
 BUNDLE_EPILOG = """Example:
 
-  adacode weights bundle run -o mine --family mine
+  adacode weights bundle run -o mine
   adacode sr photos --weights mine/mine-sr-x4.safetensors
 
 The files' paths are printed on standard output."""
@@ -140,7 +142,7 @@ def bundle(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The directory to write to.")],
     family: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the files. Default: the networks' family.")
+        str | None, typer.Option(metavar="NAME", help="Name of the files. Default: the name of DIR.")
     ] = None,
     licence: Annotated[
         str | None,
@@ -166,8 +168,22 @@ def bundle(
         from adacode_cli.checkpoints.format import DTYPES
         from adacode_cli.training import bundle as bundling
 
+        name = _family_of(output) if family is None else family
         paths = bundling.bundle(
-            run, family, output, DTYPES[dtype], licence=licence, overwrite=overwrite, on_note=print_note
+            run, name, output, DTYPES[dtype], licence=licence, overwrite=overwrite, on_note=print_note
         )
     for path in paths:
         write_line(str(path))
+
+
+def _family_of(folder: Path) -> str:
+    """The name of a family from that of its folder. Raises UsageError where it gives none, or one that is taken."""
+    from adacode_cli.checkpoints import catalogue_file
+    from adacode_cli.checkpoints.catalogue import is_name
+
+    name = re.sub("[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")
+    if not is_name(name):
+        raise UsageError(f"the name of -o {folder} does not name a family", hint="Name it: --family mine.")
+    if any(entry.family == name for entry in catalogue_file.load().entries):
+        raise UsageError(f"{name} is a family of adacode's own weights", hint="Name yours otherwise: --family mine.")
+    return name

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from adacode_cli.atomic import write_bytes
 from adacode_cli.checkpoints.format import Weights, read_weights
 from adacode_cli.errors import OutputError, TrainingError, UsageError, translated
-from adacode_cli.evaluation.perceptual import DIGEST
+from adacode_cli.evaluation.perceptual import same_network
 from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint
 from adacode_cli.training.overrides import differences, recipe_from
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
@@ -214,5 +214,5 @@ def _whole(recipe: dict[str, Any]) -> dict[str, Any]:
 def _relevant(recipe: dict[str, Any], stage: StageName) -> dict[str, Any]:
     """The part of a recipe's dictionary on which the result of one stage depends, except its length."""
     own = {k: v for k, v in recipe.get(stage, {}).items() if k not in _LENGTH}
-    recipe = recipe | {"perceptual": str(recipe.get("perceptual", "")).rpartition(DIGEST)[2]}
+    recipe = recipe | {"perceptual": same_network(str(recipe.get("perceptual", "")))}
     return {k: v for k, v in recipe.items() if k not in (*STAGES, "preset")} | {stage: own}
