@@ -128,7 +128,7 @@ def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int
 
 
 def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count: TimedCount) -> Evaluation:
-    with showing("looking for images") as show_line:
+    with showing("looking for images", quiet=options.json) as show_line:
         from adacode_cli.evaluation.testset import load_testset
 
         # Mistakes are reported before the slow steps: the import of torch, and hours of restoring.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,11 +12,12 @@ import typer
 from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
-from adacode_cli.cli.options import flag, verbosity, with_option_groups
+from adacode_cli.cli.options import AsJson, flag, verbosity, with_option_groups
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 
 if TYPE_CHECKING:
+    from adacode_cli.training.prepare.run import Prepared
     from adacode_cli.training.prepare.settings import PrepareSettings
 
 EPILOG = """Examples:
@@ -152,6 +154,7 @@ class PrepareOptions:
             min=1, metavar="N", help="Number of photographs that are measured at a time. Default: the number of cores."
         ),
     ] = None
+    json: AsJson = False
     quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no summary, only warnings and errors.")] = (
         False
     )
@@ -200,7 +203,7 @@ def prepare(
 
     The stages of training read shards. The same photographs and options give the same bytes.
     """
-    invocation_of(context, verbose=options.verbose)
+    invocation_of(context, json=options.json, verbose=options.verbose)
     with ended_by_interruption():
         import cv2
 
@@ -208,13 +211,16 @@ def prepare(
 
         settings = options.settings(limits)
         cv2.setNumThreads(1)  # several photographs are measured at the same time
-        with showing("looking for photographs") as show_line:
+        with showing("looking for photographs", quiet=options.json) as show_line:
 
             def show(done: int, total: int, file: str) -> None:
                 if not options.quiet:
                     show_line(f"{done}/{total} {file}")
 
             prepared = run(photos, output, settings, show)
+    if options.json:
+        write_line(dumps(_json_object(prepared)))
+        return
     for name, why in prepared.manifest["left_out"]["categories"].items():
         for line in (f"warning: the category {name} is left out: {why['what']}", f"  {why['hint']}"):
             stderr_console().print(Text(printable(line)))
@@ -222,6 +228,21 @@ def prepare(
         for line in _summary(prepared.manifest, verbose=options.verbose > 0):
             stderr_console().print(Text(printable(line)))
     write_line(str(prepared.path))
+
+
+def _json_object(prepared: Prepared) -> dict[str, Any]:
+    """Keys and meanings as docs/json.md has them."""
+    manifest = prepared.manifest
+    kept = ("photographs", "megapixels", "categories", "crops", "held_out_by")
+    left_out = {key: manifest["left_out"][key] for key in ("counts", "categories", "crops")}
+    return {
+        "version": 1,
+        "manifest": str(prepared.path),
+        **{key: manifest[key] for key in kept},
+        "shards": len(manifest["shards"]),
+        "bytes": sum(shard["bytes"] for shard in manifest["shards"]),
+        "left_out": left_out,
+    }
 
 
 def _summary(manifest: dict[str, Any], *, verbose: bool) -> list[str]:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.text import Text
 
 from adacode_cli.cli.boundary import say_last_words
 from adacode_cli.cli.signals import StopRequest, say_at_a_signal
-from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import TrainOptions, seconds_of
 from adacode_cli.cli.train_progress import Progress, progress
+from adacode_cli.cli.train_voice import Voice
 from adacode_cli.errors import (
+    EXIT_DONE,
     EXIT_INTERRUPTED,
     EXIT_TIME_LIMIT,
     DeviceError,
@@ -55,17 +55,15 @@ def training(
     stop_request = StopRequest(limit, _STOPPING)
     session = None
     say_at_a_signal("interrupted: nothing was trained")
-    # A launcher starts several processes for one run; the first of them has its lock.
-    lock = None if os.environ.get("RANK", "0") != "0" else _lock(output)
+    # A launcher starts several processes for one run, with one terminal: the first of them has the lock and speaks.
+    leads = os.environ.get("RANK", "0") == "0"
+    voice, lock = Voice(options.json, mute=not leads), _lock(output) if leads else None
     try:
         if lock is not None:
             lock.take()
-        # A launcher starts several processes with one terminal, of which the first one shows something.
-        quiet = options.quiet or os.environ.get("RANK", "0") != "0"
+        quiet = options.quiet or options.json or not leads
         with stop_request.listening(), progress(f"loading {shards}", quiet=quiet) as shown:
-            session = _session(
-                shards, output, options, shown, stages=stages, stop_request=stop_request, earlier=earlier
-            )
+            session = _session(shards, output, options, (voice, shown, stop_request), stages=stages, earlier=earlier)
             session.lock = lock
             say_at_a_signal("interrupted: the steps since the last checkpoint are lost; --resume continues from there")
             yield session
@@ -85,12 +83,12 @@ def training(
             if session.tensorboard is not None:
                 session.tensorboard.close()
             for name in session.written:
-                write_line(str(session.folder.weights(name)))
+                voice.written(session.folder.weights(name))
     session.processes.close()
-    if session.stopped and session.processes.rank == 0:
-        _note(f"stopped: {session.folder.checkpoint(session.stopped)}; the same command with --resume continues")
+    early = EXIT_INTERRUPTED if stop_request.interrupted else EXIT_TIME_LIMIT
+    voice.session_ended(session, early if session.stopped else EXIT_DONE)
     if session.stopped:
-        raise typer.Exit(EXIT_INTERRUPTED if stop_request.interrupted else EXIT_TIME_LIMIT)
+        raise typer.Exit(early)
 
 
 def _lock(output: Path) -> RunLock:
@@ -103,10 +101,9 @@ def _session(
     shards: Path,
     output: Path,
     options: TrainOptions,
-    shown: Progress,
+    heard: tuple[Voice, Progress, StopRequest],
     *,
     stages: tuple[StageName, ...],
-    stop_request: StopRequest,
     earlier: Recipe | None,
 ) -> TrainingSession:
     import torch
@@ -116,7 +113,7 @@ def _session(
     from adacode_cli.training.loop import Pace
     from adacode_cli.training.processes import joined
     from adacode_cli.training.run_folder import RunFolder
-    from adacode_cli.training.session import Listeners, TrainingSession
+    from adacode_cli.training.session import TrainingSession
     from adacode_cli.training.tensorboard import TensorBoard, available
 
     processes = joined(choose_device(options.device))
@@ -126,19 +123,21 @@ def _session(
         torch.set_num_threads(options.threads)
     perceptual = _perceptual(options, recipe, processes.device)
     data = _data(shards, options, processes)
-    leads = processes.rank == 0
-    if leads and not options.quiet:
-        _report_without_effect(recipe, stages)
+    voice, shown, stop_request = heard
+    leads, folder = processes.rank == 0, RunFolder(output, options.resume, options.overwrite, options.slim)
+    voice.started("all" if len(stages) > 1 else stages[0], output, shards, str(processes.device))
+    if not options.quiet:
+        _report_without_effect(recipe, stages, voice)
     licence, about = str(data.shards.manifest.get("licence", "")), data.shards.describe()
     return TrainingSession(
-        RunFolder(output, options.resume, options.overwrite, options.slim),
+        folder,
         data,
         recipe,
         processes,
         perceptual,
         Provenance(family=recipe.preset, trained_on=about, licence=licence, source="adacode train"),
         pace,
-        Listeners(shown.log, _note if leads else lambda _: None, stop_request.should_stop, shown.stepped),
+        voice.listeners(folder, shown, stop_request.should_stop),
         TensorBoard(output / "tensorboard") if leads and available() else None,
         extends=options.steps is not None or options.minutes is not None,
     )
@@ -165,13 +164,13 @@ def _data(shards: Path, options: TrainOptions, processes: Processes) -> Data:
     )
 
 
-def _report_without_effect(recipe: Recipe, stages: tuple[StageName, ...]) -> None:
+def _report_without_effect(recipe: Recipe, stages: tuple[StageName, ...], voice: Voice) -> None:
     from adacode_cli.training.recipe import without_effect
 
     for name in stages:
         for term in without_effect(recipe, name):
             lacks = not recipe.perceptual and term.endswith((".perceptual", ".semantic"))
-            _note(f"{term} has no effect{'; it needs --perceptual' if lacks else ''}")
+            voice.note(f"{term} has no effect{'; it needs --perceptual' if lacks else ''}")
 
 
 def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> PerceptualNetwork | None:
@@ -223,7 +222,3 @@ def earlier_recipe(path: Path) -> Recipe:
         hint = f"The families that can be trained are {', '.join(RECIPES)}."
         raise TrainingError(f"is of the family {provenance.family!r}", path=path, hint=hint)
     return RECIPES[provenance.family]
-
-
-def _note(text: str) -> None:
-    stderr_console().print(Text(printable(text), style="dim"))

@@ -39,14 +39,18 @@ class Listeners:
     on_note: gets notes for the user.
     stop: returns whether the session should stop.
     on_step: gets the stage's name after each of its steps, and before the first one with None.
+    on_begin: gets the stage's name and its settings before its first step.
     on_kept: gets the name of a stage that is finished already, of which nothing is trained.
+    on_finished: gets the name of a stage whose weights have been written.
     """
 
     on_log: Callable[[str, LogLine], None] = lambda _name, _line: None
     on_note: Callable[[str], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
     on_step: Callable[[str, Step | None], None] = lambda _name, _step: None
+    on_begin: Callable[[str, StageRecipe], None] = lambda _name, _settings: None
     on_kept: Callable[[str], None] = lambda _name: None
+    on_finished: Callable[[str], None] = lambda _name: None
 
 
 class SilentWatcher:
@@ -205,6 +209,8 @@ class TrainingSession:
             self.listeners.on_step(name, None)
         settings = length or self.recipe.stage(kind)
         _require_divisible(settings, self.processes)
+        if self._leads:
+            self.listeners.on_begin(name, settings)
         optimisation = Optimisation(stage, settings, self.seed(name), self.recipe.precision)
         batches = self.data.batches(stage.network.config, self.recipe, settings, self.seed(name), category)
         found = self._begin(name, kind)
@@ -263,6 +269,7 @@ class TrainingSession:
             if self.folder.slim:  # it holds no more than the weights
                 self.folder.checkpoint(name).unlink(missing_ok=True)
             self.written.append(name)
+            self.listeners.on_finished(name)
             self._warn_of_idle_codes(name, stage)
         self.processes.any(False)  # wait for the file, because the next stage may read it
         return state
