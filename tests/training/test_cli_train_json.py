@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from finished_run import save_run
+from jsonschema import Draft202012Validator
 from training_commands import QUICK, ROOT, adacode, ended, started
 
 from adacode_cli.checkpoints.format import read_weights, write_weights
@@ -33,8 +34,9 @@ def documented() -> dict[str, set[str]]:
 
 def events_of(out: str) -> list[dict]:
     events = [json.loads(line) for line in out.splitlines()]
-    known = documented()
+    known, schema = documented(), json.loads((ROOT / "docs" / "training-events.schema.json").read_text())
     for event in events:
+        Draft202012Validator(schema).validate(event)
         assert out.isascii()
         assert {*event} - {"event"} == known[event["event"]], event
     return events
@@ -69,6 +71,7 @@ def test_events_of_a_run_that_is_stopped_continued_and_finished(shards, tmp_path
     code, out, err = ended(started(*command, "--steps", 2, "--resume", "--seed", 3))
     assert (code, err) == (8, "")
     failure = json.loads(out.splitlines()[-1])
+    Draft202012Validator(json.loads((ROOT / "docs" / "training-events.schema.json").read_text())).validate(failure)
     assert (failure["event"], failure["error"]["kind"], failure["error"]["exit_code"]) == ("error", "training", 8)
 
 
