@@ -45,7 +45,7 @@ def perceptual(tmp_path_factory) -> Path:
 
 def keys_documented() -> set[str]:
     """The keys that the part of docs/json.md about `adacode eval` names."""
-    part = PAGE.read_text(encoding="utf-8").split("## `adacode eval", 1)[1]
+    part = PAGE.read_text(encoding="utf-8").split("## `adacode eval --json`", 1)[1]
     rows = [line.split("|")[1].strip() for line in part.splitlines() if line.startswith("| `")]
     return {key.strip("`") for key in rows}
 
