@@ -15,6 +15,8 @@ from typing import ClassVar
 
 EXIT_DONE = 0
 EXIT_BUG = 1
+EXIT_TIME_LIMIT = 75
+"""Training reached its --time-limit: sysexits.h's EX_TEMPFAIL, so that a queue may run the same command again."""
 EXIT_INTERRUPTED = 130
 
 

@@ -79,7 +79,7 @@ def row(parameter: Parameter) -> str:
 
 def plain(text: str) -> str:
     """Help text as one line of Markdown."""
-    return joined(text.replace("|", "\\|"))
+    return joined(text.replace("|", "\\|").replace("[", "\\["))  # brackets would be links
 
 
 def page() -> str:

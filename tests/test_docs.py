@@ -46,7 +46,13 @@ def test_the_readme_lists_every_exit_code_once():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = sorted(int(code) for code in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE))
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.AdaCodeError)]
-    known = {errors.EXIT_DONE, errors.EXIT_BUG, errors.EXIT_INTERRUPTED, *(c.exit_code for c in classes)}
+    known = {
+        errors.EXIT_DONE,
+        errors.EXIT_BUG,
+        errors.EXIT_TIME_LIMIT,
+        errors.EXIT_INTERRUPTED,
+        *(c.exit_code for c in classes),
+    }
     assert listed == sorted(known)
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from adacode_cli.cli import evaluate_folders
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, with_option_groups
 from adacode_cli.cli.restore_options import Denoise
 from adacode_cli.cli.run_text import counted
+from adacode_cli.cli.scores_csv import Csv, check_csv, line_of, write_csv
+from adacode_cli.cli.scores_table import FORMS, cells_of, drawn
 from adacode_cli.cli.status import TimedCount, showing
 from adacode_cli.cli.streams import printable, write_line
 from adacode_cli.errors import UsageError
@@ -36,11 +38,13 @@ app = Program(help="Measure restored test images against their originals.", no_a
 _EPILOG = """Test sets:
 
   DIR/hr holds the originals; DIR/lr_x4 and DIR/lr_x2 small degraded copies,
-  DIR/mask holes (white). Files belong together by name.
+  DIR/mask holes (white). Files belong together by name; that of a copy may
+  go on, as in 0001x4.png. Images restored elsewhere: adacode eval folders.
 
 Perceptual networks:
 
-  FILE.safetensors              LPIPS on SqueezeNet
+  lpips                         LPIPS on SqueezeNet, which is bundled
+  FILE.safetensors              a file of such a network
   lpips-alex, -vgg, -squeeze    after pip install lpips
   pyiqa:METRIC                  such as pyiqa:dists, after pip install pyiqa
 
@@ -59,13 +63,14 @@ class EvalOptions:
     data: Annotated[Path, typer.Option(metavar="DIR", help="The test set.")]
     weights: Weights = "compact"
     perceptual: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A perceptual network that compares images, see below. Default: none."),
-    ] = None
+        str,
+        typer.Option(metavar="NAME", help="A perceptual network that compares images, see below; '' for none."),
+    ] = "lpips"
     worst: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Write a sheet of the five worst images; replaced if it exists."),
     ] = None
+    csv: Csv = None
     device: DeviceName = "auto"
     precision: Precision = "auto"
     json: AsJson = False
@@ -109,6 +114,9 @@ def reconstruct(context: typer.Context, options: EvalOptions) -> None:
     _measure(context, options, "reconstruct", 1)
 
 
+app.command("folders", epilog=evaluate_folders.EPILOG, no_args_is_help=True)(evaluate_folders.folders)
+
+
 def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int, denoise: float = 1.0) -> None:
 
     invocation_of(context, json=options.json, verbose=options.verbose)
@@ -127,7 +135,7 @@ def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int
 
 
 def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count: TimedCount) -> Evaluation:
-    with showing("looking for images") as show_line:
+    with showing("looking for images", quiet=options.json) as show_line:
         from adacode_cli.checkpoints import catalogue_file, location
         from adacode_cli.evaluation.testset import load_testset
 
@@ -136,6 +144,8 @@ def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count
         if options.worst is not None:
             _check_sheet(options.worst, options.data, examples)
         location.parse(options.weights, catalogue_file.load())
+        if options.csv is not None:
+            check_csv(options.csv, _files_of(examples), [options.data])
         show_line(f"loading {options.weights}")
 
         from adacode_cli.engine.device import choose_device
@@ -157,6 +167,8 @@ def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count
             restorer, examples, task, scale, denoise=denoise, perceptual=perceptual, on_example=show, on_row=keep
         )
     found = Evaluation(task, scale, denoise, options.weights, options.perceptual or None, options.worst, rows, digest)
+    if options.csv is not None:
+        write_csv(options.csv, found.csv_lines())
     if options.worst is not None:
         _write_sheet(options.worst, worst, found)
     return found
@@ -168,12 +180,15 @@ def _check_sheet(path: Path, data: Path, examples: tuple[Example, ...]) -> None:
 
     if path.suffix.lower() != ".png":
         raise UsageError(f"--worst {path} is not a .png", hint="The sheet is a PNG: choose a name that ends in .png.")
-    read = {file for one in examples for file in (one.original, one.input, one.mask) if file is not None}
     kept = Kept(folders=(data,))
-    kept.refuse(sorted(read), [path], "--worst")
+    kept.refuse(_files_of(examples), [path], "--worst")
     if path.exists():
         kept.refuse_original(path, "--worst")
     atomic.check_writable(path)
+
+
+def _files_of(examples: tuple[Example, ...]) -> list[Path]:
+    return sorted({file for one in examples for file in (one.original, one.input, one.mask) if file is not None})
 
 
 def _write_sheet(path: Path, worst: Worst, found: Evaluation) -> None:
@@ -185,10 +200,7 @@ def _write_sheet(path: Path, worst: Worst, found: Evaluation) -> None:
     atomic.write_bytes(path, draw_sheet(worst, title, found.distance))
 
 
-# Tables are as narrow as possible; names of images are cut only at this width.
-_PAGE_COLUMNS = 200
 _OURS = "adacode"
-_FORMS = (("psnr", "PSNR", ".2f"), ("ssim", "SSIM", ".4f"), ("perceptual", "LPIPS", ".4f"))
 
 
 @dataclass(frozen=True)
@@ -224,6 +236,13 @@ class Evaluation:
         """What was measured, in words."""
         task = f"{self.task} x{self.scale}" if TASKS[self.task].enlarges else self.task
         return task if self.denoise == 1 else f"{task}, denoise {self.denoise:g}"
+
+    def csv_lines(self) -> Iterator[tuple[object, ...]]:
+        """For each image a line, and one of its baseline, if there is one."""
+        for row in self.rows:
+            yield line_of(_OURS, row.name, row.restored, row.precision, cut=row.cut)
+            if row.baseline is not None:
+                yield line_of(str(self.baseline_method), row.name, row.baseline, cut=row.cut)
 
     @property
     def baseline_method(self) -> str | None:
@@ -270,7 +289,7 @@ def json_object(found: Evaluation) -> dict[str, object]:
 def table_lines(found: Evaluation) -> list[str]:
     """A line for every image, then the means, then what the figures are."""
     restored, baseline = found.means
-    kinds = [kind for kind in _FORMS if getattr(restored, kind[0]) is not None]
+    kinds = [kind for kind in FORMS if getattr(restored, kind[0]) is not None]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("\nimage", no_wrap=True)
     for method in (_OURS, found.baseline_method) if baseline else (_OURS,):
@@ -279,14 +298,10 @@ def table_lines(found: Evaluation) -> list[str]:
                 f"{method}\n{printable(found.distance) if key == 'perceptual' else title}", justify="right"
             )
     for row in found.rows:
-        table.add_row(Text(printable(row.name)), *_cells(kinds, row.restored, row.baseline))
+        table.add_row(Text(printable(row.name)), *cells_of(kinds, row.restored, row.baseline))
     table.add_section()
-    table.add_row(f"mean of {len(found.rows)}", *_cells(kinds, restored, baseline))
-    return [*_drawn(table), "", *_notes(found)]
-
-
-def _cells(kinds: list[tuple[str, str, str]], *scores: Scores | None) -> list[str]:
-    return [format(getattr(one, key), form) for one in scores if one is not None for key, _, form in kinds]
+    table.add_row(f"mean of {len(found.rows)}", *cells_of(kinds, restored, baseline))
+    return [*drawn(table), "", *_notes(found)]
 
 
 def _notes(found: Evaluation) -> list[str]:
@@ -303,13 +318,8 @@ def _notes(found: Evaluation) -> list[str]:
         lines.append(
             f"{printable(found.distance)}: {printable(found.perceptual)}, of whole RGB images. Lower is better."
         )
+    if num_cut := sum(row.cut for row in found.rows):
+        lines.append(f"{num_cut} originals were cut at the right or the bottom to a multiple of the scale")
     if found.worst:
         lines.append(f"worst: {printable(str(found.worst))}")
     return lines
-
-
-def _drawn(table: Table) -> list[str]:
-    page = io.StringIO()
-    Console(file=page, width=_PAGE_COLUMNS, color_system=None, markup=False, emoji=False).print(table)
-    lines = [line.rstrip() for line in page.getvalue().splitlines()]
-    return "\n".join(lines).strip("\n").split("\n")  # without the empty lines above and below

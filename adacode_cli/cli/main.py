@@ -35,7 +35,8 @@ _EPILOG = """Start here:
 Exit codes:
 
   0 done · 2 usage · 3 input · 4 weights · 5 device · 6 output · 7 journal ·
-  8 training · 9 finished, but some files failed · 130 interrupted · 1 a bug"""
+  8 training · 9 finished, but some files failed · 75 time limit ·
+  130 interrupted · 1 a bug"""
 
 _A_WIDTH = re.compile("0*[1-9][0-9]{0,3}")
 

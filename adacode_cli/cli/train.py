@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from rich.text import Text
 from adacode_cli.cli import train_detect, train_prepare, train_prior
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
-from adacode_cli.cli.options import Verbose, flag, with_option_groups
+from adacode_cli.cli.options import AsJson, Verbose, flag, with_option_groups
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import Output, Shards, TrainOptions
@@ -40,7 +41,7 @@ _RESTORE_EPILOG = """Examples:
 _ALL_EPILOG = """Examples:
 
   adacode train all shards -o run --minutes 600
-  adacode weights bundle run -o mine --family mine"""
+  adacode weights bundle run -o mine"""
 _REPORT_EPILOG = """Examples:
 
   adacode train report run                    run/report.html, run/report.png
@@ -58,7 +59,7 @@ app.command("prepare", epilog=train_prepare.EPILOG, no_args_is_help=True)(train_
 @with_option_groups
 def basis(context: typer.Context, shards: Shards, output: Output, options: TrainOptions) -> None:
     """Stage I: one codebook for each category of photographs."""
-    invocation_of(context, verbose=options.verbose)
+    invocation_of(context, json=options.json, verbose=options.verbose)
     from adacode_cli.training.runs import run_basis
 
     with training(shards, output, options, ("basis",)) as session:
@@ -83,7 +84,7 @@ def fuse(
     ] = None,
 ) -> None:
     """Stage II: one network over all codebooks, which reconstructs photographs of every category."""
-    invocation_of(context, verbose=options.verbose)
+    invocation_of(context, json=options.json, verbose=options.verbose)
     from adacode_cli.training.runs import basis_files, run_fuse, run_fuse_again, run_joint
 
     if joint == (basis is not None or start is not None):
@@ -130,7 +131,7 @@ def restore(
     ] = None,
 ) -> None:
     """Stage III: a network for one task, with stage II's codebooks and decoder."""
-    invocation_of(context, verbose=options.verbose)
+    invocation_of(context, json=options.json, verbose=options.verbose)
     from adacode_cli.training.runs import run_restore
 
     if trunk is not None and not TASKS[task].enlarges:
@@ -156,7 +157,7 @@ def all_stages(
 
     With --resume, stages that are finished are kept, and the one that was stopped continues.
     """
-    invocation_of(context, verbose=options.verbose)
+    invocation_of(context, json=options.json, verbose=options.verbose)
     from adacode_cli.training.runs import run_all, shared_out
 
     wanted = [_task(name.strip()) for name in tasks.split(",")]
@@ -181,6 +182,7 @@ def report(
         ),
     ] = None,
     overwrite: Annotated[bool, flag("--overwrite", help="Write FILE if it exists.")] = False,
+    json: AsJson = False,
     verbose: Verbose = 0,
 ) -> None:
     """Draw the curves, samples, settings and photographs of a run.
@@ -189,9 +191,9 @@ def report(
     RUN/report.html and RUN/report.png are replaced each time.
     Needs matplotlib, which comes with the extra "train" of adacode-cli.
     """
-    invocation_of(context, verbose=verbose)
+    invocation_of(context, json=json, verbose=verbose)
     targets = _targets(run, output, overwrite=overwrite)
-    with ended_by_interruption(), showing("drawing the report"):
+    with ended_by_interruption(), showing("drawing the report", quiet=json):
         from adacode_cli.atomic import write_bytes
         from adacode_cli.training.report import curves
         from adacode_cli.training.report.overview import overview_png
@@ -201,12 +203,15 @@ def report(
         curves.check_available()
         record = read_run(run)
         record.require_lines()
-        for note in record.notes:
+        for note in record.notes if not json else ():
             stderr_console().print(Text(printable(note), style="dim"))
         for target in targets:
             draw = page_html if target.suffix.lower() == _PAGE else overview_png
             write_bytes(target, draw(record))
-            write_line(str(target))
+            if not json:
+                write_line(str(target))
+        if json:
+            write_line(dumps({"version": 1, "files": [str(path) for path in targets], "notes": list(record.notes)}))
 
 
 def _factor(task: str, scale: int | None) -> int:

@@ -13,20 +13,23 @@ from rich.text import Text
 from adacode_cli.cli.boundary import invocation_of, say_last_words
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.signals import StopRequest, say_at_a_signal
-from adacode_cli.cli.streams import stderr_console, write_line
-from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Verbose, seconds_of
+from adacode_cli.cli.streams import stderr_console
+from adacode_cli.cli.train_options import AsEvents, DeviceName, Quiet, Shards, Threads, Verbose, seconds_of
 from adacode_cli.cli.train_progress import Progress, counted_step, progress
-from adacode_cli.cli.train_session import require_memory
-from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
+from adacode_cli.cli.train_session import require_memory, require_room
+from adacode_cli.cli.train_voice import Voice
+from adacode_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TIME_LIMIT, OutputError, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.training.detection import DetectionRecipe
+    from adacode_cli.training.run_lock import RunLock
 
 EPILOG = """Examples:
 
   adacode train detect shards -o marks.safetensors --steps 14000
   adacode inpaint scans --detect marks.safetensors --save-mask masks"""
 _STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to stop now and lose the steps since the last one"
+_NAME = "detect"
 _LEARNING, _SESSION = "How it learns", "This session"
 
 
@@ -64,6 +67,7 @@ class DetectOptions:
     device: DeviceName = "auto"
     threads: Threads = None
     quiet: Quiet = False
+    json: AsEvents = False
     verbose: Verbose = 0
 
     def recipe(self) -> DetectionRecipe:
@@ -83,7 +87,7 @@ def detect(
     options: DetectOptions,
 ) -> None:
     """A detector of scratches, hairs, dust and creases, from photographs that are damaged anew in every step."""
-    invocation_of(context, verbose=options.verbose)
+    invocation_of(context, json=options.json, verbose=options.verbose)
     if output.suffix != ".safetensors":
         name = output.with_suffix(".safetensors").name
         raise UsageError(f"-o {output} is not the name of a .safetensors file", hint=f"Write -o {name}.")
@@ -92,24 +96,43 @@ def detect(
     limit = None if options.time_limit is None else seconds_of(options.time_limit)
     stop_request = StopRequest(limit, _STOPPING)
     say_at_a_signal("interrupted: the steps since the last checkpoint, if there is one, are lost")
+    from adacode_cli.training.run_lock import RunLock
+
+    lock, voice = RunLock.of_file(output), Voice(options.json)
     try:
-        with stop_request.listening(), progress(f"loading {shards}", quiet=options.quiet) as shown:
-            finished = _train(shards, output, options, stop_request, shown)
+        lock.take()
+        with stop_request.listening(), progress(f"loading {shards}", quiet=options.quiet or options.json) as shown:
+            finished = _train(shards, output, options, stop_request, shown, lock=lock, voice=voice)
     except KeyboardInterrupt as error:
         say_last_words()
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except (RuntimeError, MemoryError) as error:
         require_memory(error)
         raise
+    except OutputError as error:
+        require_room(error)
+        raise
+    finally:
+        lock.release()
     if finished:
-        write_line(str(output))
+        voice.written(output)
+        voice.ended([output], None, None, EXIT_DONE)
         return
-    stderr_console().print(Text("stopped; the same command with --resume continues", style="dim"))
-    if stop_request.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
+    early = EXIT_INTERRUPTED if stop_request.interrupted else EXIT_TIME_LIMIT
+    voice.ended([], _NAME, output.with_suffix(".checkpoint"), early)
+    raise typer.Exit(early)
 
 
-def _train(shards: Path, output: Path, options: DetectOptions, stop_request: StopRequest, shown: Progress) -> bool:
+def _train(
+    shards: Path,
+    output: Path,
+    options: DetectOptions,
+    stop_request: StopRequest,
+    shown: Progress,
+    *,
+    lock: RunLock,
+    voice: Voice,
+) -> bool:
     import cv2
     import torch
 
@@ -129,14 +152,18 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
     console, contents = stderr_console(), Contents(opened, "train")
 
     def on_log(steps: int, loss: float, images_per_s: float) -> None:
-        if not options.quiet:
+        if options.json:
+            voice.logged(_NAME, {"step": steps, "loss": loss, "images_per_s": images_per_s})
+        elif not options.quiet:
             left = f"; {shown.left}" if shown.left else ""
             step = counted_step(steps, recipe.steps)
             console.print(Text(f"detect {step}: loss {loss:.4f}; {images_per_s:.3g} images/s{left}"))
 
+    device = choose_device(options.device)
+    voice.started(_NAME, output, shards, str(device))
     run = DetectionRun(
         output,
-        choose_device(options.device),
+        device,
         options.resume,
         options.overwrite,
         workers,
@@ -144,6 +171,8 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
         on_log=on_log,
         stop=stop_request.should_stop,
         on_step=lambda steps: shown.stepped("detect", Step(steps, recipe.steps, steps / recipe.steps)),
+        lock=lock,
+        on_note=voice.note,
     )
     licence = str(opened.manifest.get("licence", ""))
     stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train detect")

@@ -39,6 +39,9 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that compute. Default: all cores."),
 ]
+AsEvents = Annotated[
+    bool, flag("--json", panel=_CONSOLE, help="Write one JSON object per line to standard output, and no log lines.")
+]
 Quiet = Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no log lines, only errors.")]
 Verbose = Annotated[int, verbosity(LIBRARIES_TOO, _CONSOLE)]
 
@@ -121,8 +124,9 @@ class TrainOptions:
         typer.Option(
             metavar="NAME",
             rich_help_panel=_LEARNING,
-            help="The network of the perceptual loss: a SqueezeNet LPIPS file (.safetensors), or lpips-vgg, "
-            "lpips-alex or lpips-squeeze through the package lpips. Default: that of the recipe; compact has none.",
+            help="The network of the perceptual loss: lpips (bundled, on SqueezeNet), a file of such a network "
+            "(.safetensors), or lpips-vgg, lpips-alex or lpips-squeeze through the package lpips; '' for none. "
+            "Default: that of the recipe; for compact, lpips.",
         ),
     ] = None
     perceptual_weight: Annotated[
@@ -195,6 +199,7 @@ class TrainOptions:
         str, typer.Option(metavar="TIME", rich_help_panel=_SESSION, help="Time between checkpoints.")
     ] = "5m"
     quiet: Quiet = False
+    json: AsEvents = False
     verbose: Verbose = 0
 
     def recipe(self, stages: tuple[StageName, ...], device: torch.device, earlier: Recipe | None = None) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,11 +12,12 @@ import typer
 from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
-from adacode_cli.cli.options import flag, verbosity, with_option_groups
+from adacode_cli.cli.options import AsJson, flag, verbosity, with_option_groups
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 
 if TYPE_CHECKING:
+    from adacode_cli.training.prepare.run import Prepared
     from adacode_cli.training.prepare.settings import PrepareSettings
 
 EPILOG = """Examples:
@@ -112,7 +114,8 @@ class PrepareOptions:
             max=0.5,
             metavar="SHARE",
             rich_help_panel=_CUTTING,
-            help="Share of each category's photographs that training does not use.",
+            help="Share of each category's photographs that training does not use; of its crops, where one photograph "
+            "is more than that.",
         ),
     ] = 0.02
     shard_mb: Annotated[
@@ -151,7 +154,10 @@ class PrepareOptions:
             min=1, metavar="N", help="Number of photographs that are measured at a time. Default: the number of cores."
         ),
     ] = None
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no summary, only errors.")] = False
+    json: AsJson = False
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no summary, only warnings and errors.")] = (
+        False
+    )
     verbose: Annotated[int, verbosity("Show each file that is left out.", _CONSOLE)] = 0
 
     def settings(self, limits: LimitOptions) -> PrepareSettings:
@@ -197,7 +203,7 @@ def prepare(
 
     The stages of training read shards. The same photographs and options give the same bytes.
     """
-    invocation_of(context, verbose=options.verbose)
+    invocation_of(context, json=options.json, verbose=options.verbose)
     with ended_by_interruption():
         import cv2
 
@@ -205,17 +211,38 @@ def prepare(
 
         settings = options.settings(limits)
         cv2.setNumThreads(1)  # several photographs are measured at the same time
-        with showing("looking for photographs") as show_line:
+        with showing("looking for photographs", quiet=options.json) as show_line:
 
             def show(done: int, total: int, file: str) -> None:
                 if not options.quiet:
                     show_line(f"{done}/{total} {file}")
 
             prepared = run(photos, output, settings, show)
+    if options.json:
+        write_line(dumps(_json_object(prepared)))
+        return
+    for name, why in prepared.manifest["left_out"]["categories"].items():
+        for line in (f"warning: the category {name} is left out: {why['what']}", f"  {why['hint']}"):
+            stderr_console().print(Text(printable(line)))
     if not options.quiet:
         for line in _summary(prepared.manifest, verbose=options.verbose > 0):
             stderr_console().print(Text(printable(line)))
     write_line(str(prepared.path))
+
+
+def _json_object(prepared: Prepared) -> dict[str, Any]:
+    """Keys and meanings as docs/json.md has them."""
+    manifest = prepared.manifest
+    kept = ("photographs", "megapixels", "categories", "crops", "held_out_by")
+    left_out = {key: manifest["left_out"][key] for key in ("counts", "categories", "crops")}
+    return {
+        "version": 1,
+        "manifest": str(prepared.path),
+        **{key: manifest[key] for key in kept},
+        "shards": len(manifest["shards"]),
+        "bytes": sum(shard["bytes"] for shard in manifest["shards"]),
+        "left_out": left_out,
+    }
 
 
 def _summary(manifest: dict[str, Any], *, verbose: bool) -> list[str]:
@@ -227,7 +254,8 @@ def _summary(manifest: dict[str, Any], *, verbose: bool) -> list[str]:
     lines += [f"crops left out: {count} {reason}" for reason, count in left_out["crops"].items() if count]
     for category in manifest["categories"]:
         counts = ", ".join(f"{crops[split][category]} crops for {split}" for split in crops)
-        lines.append(f"{category}: {counts}")
+        shared = manifest["held_out_by"][category] == "crops" and crops["validation"][category]
+        lines.append(f"{category}: {counts}" + (" (from photographs that training uses too)" if shared else ""))
     megabytes = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
     photos = f"{manifest['photographs']} photographs, {manifest['megapixels']:.0f} megapixels"
     return [*lines, f"{photos}: {len(manifest['shards'])} shards, {megabytes:.1f} MB"]

@@ -12,10 +12,11 @@ from rich.text import Text
 from adacode_cli.cli.boundary import invocation_of
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.signals import say_at_a_signal
-from adacode_cli.cli.streams import stderr_console, write_line
-from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Verbose
+from adacode_cli.cli.streams import stderr_console
+from adacode_cli.cli.train_options import AsEvents, DeviceName, Quiet, Shards, Threads, Verbose
 from adacode_cli.cli.train_progress import Progress, counted_step, progress
-from adacode_cli.errors import UsageError
+from adacode_cli.cli.train_voice import Voice
+from adacode_cli.errors import EXIT_DONE, UsageError
 
 EPILOG = """Example:
 
@@ -36,6 +37,7 @@ class PriorOptions:
     device: DeviceName = "auto"
     threads: Threads = None
     quiet: Quiet = False
+    json: AsEvents = False
     verbose: Verbose = 0
 
 
@@ -51,16 +53,18 @@ def prior(
     options: PriorOptions,
 ) -> None:
     """A prior of codes, which makes the files of --save-codes smaller, from the codes of the photographs."""
-    invocation_of(context, verbose=options.verbose)
+    invocation_of(context, json=options.json, verbose=options.verbose)
     if output.suffix != ".safetensors":
         raise UsageError(f"-o {output} is not the name of a .safetensors file", hint="Write -o mine-prior.safetensors.")
     say_at_a_signal("interrupted: nothing was written, and the same command starts again")
-    with progress(f"loading {shards}", quiet=options.quiet) as shown:
-        _train(shards, fused, output, options, shown)
-    write_line(str(output))
+    voice = Voice(options.json)
+    with progress(f"loading {shards}", quiet=options.quiet or options.json) as shown:
+        _train(shards, fused, output, options, shown, voice=voice)
+    voice.written(output)
+    voice.ended([output], None, None, EXIT_DONE)
 
 
-def _train(shards: Path, fused: Path, output: Path, options: PriorOptions, shown: Progress) -> None:
+def _train(shards: Path, fused: Path, output: Path, options: PriorOptions, shown: Progress, *, voice: Voice) -> None:
     import torch
 
     from adacode_cli.checkpoints.format import Provenance
@@ -75,7 +79,7 @@ def _train(shards: Path, fused: Path, output: Path, options: PriorOptions, shown
     opened, console = OpenShards(shards), stderr_console()
 
     def show(text: str) -> None:
-        if not options.quiet:
+        if not options.quiet and not options.json:
             console.print(Text(text))
 
     def on_encoded(done: int, of: int) -> None:
@@ -83,14 +87,20 @@ def _train(shards: Path, fused: Path, output: Path, options: PriorOptions, shown
         if done % 200 == 0 or done == of:
             show(f"{done} of {of} crops are encoded")
 
+    def log(what: str, steps: int, bits: float) -> None:
+        if options.json:
+            voice.logged(what, {"step": steps, "bits": bits})
+        left = f"; {shown.left}" if shown.left else ""
+        show(f"prior of {what}, {counted_step(steps, options.steps)}: {bits:.3f} bits a cell{left}")
+
+    device = choose_device(options.device)
+    voice.started("prior", output, shards, str(device))
     run = PriorRun(
         output,
-        choose_device(options.device),
+        device,
         options.overwrite,
         on_encoded=on_encoded,
-        on_log=lambda what, steps, bits: show(
-            f"prior of {what}, {counted_step(steps, options.steps)}: {bits:.3f} bits a cell; {shown.left}".rstrip("; ")
-        ),
+        on_log=log,
         on_step=lambda what, steps: shown.stepped(
             f"prior of {what}", Step(steps, options.steps, steps / options.steps)
         ),

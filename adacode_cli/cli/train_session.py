@@ -9,14 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.text import Text
 
 from adacode_cli.cli.boundary import say_last_words
 from adacode_cli.cli.signals import StopRequest, say_at_a_signal
-from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import TrainOptions, seconds_of
 from adacode_cli.cli.train_progress import Progress, progress
-from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError, TrainingError, UsageError
+from adacode_cli.cli.train_voice import Voice
+from adacode_cli.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_TIME_LIMIT,
+    DeviceError,
+    OutputError,
+    TrainingError,
+    UsageError,
+    is_full,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from adacode_cli.training.data import Data
     from adacode_cli.training.processes import Processes
     from adacode_cli.training.recipe import Recipe, StageName
+    from adacode_cli.training.run_lock import RunLock
     from adacode_cli.training.session import TrainingSession
 
 _STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to stop now and lose the steps since the last one"
@@ -36,8 +45,9 @@ def training(
 ) -> Iterator[TrainingSession]:
     """A session for these stages. After the block the paths of the finished weights are written to standard output.
 
-    earlier: the recipe of the stage before. An interrupted command ends with 130; a session that reached its time limit
-    ends with 0 and prints how to continue. Raises what opening shards and choosing settings raises.
+    earlier: the recipe of the stage before. An interrupted command ends with 130, one that reached its time limit with
+    75; both print how to continue. Raises what opening shards and choosing settings raises, and TrainingError if
+    another process trains into the folder.
     """
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite contradict each other", hint="Continue the run, or start over.")
@@ -45,42 +55,55 @@ def training(
     stop_request = StopRequest(limit, _STOPPING)
     session = None
     say_at_a_signal("interrupted: nothing was trained")
+    # A launcher starts several processes for one run, with one terminal: the first of them has the lock and speaks.
+    leads = os.environ.get("RANK", "0") == "0"
+    voice, lock = Voice(options.json, mute=not leads), _lock(output) if leads else None
     try:
-        # A launcher starts several processes with one terminal, of which the first one shows something.
-        quiet = options.quiet or os.environ.get("RANK", "0") != "0"
+        if lock is not None:
+            lock.take()
+        quiet = options.quiet or options.json or not leads
         with stop_request.listening(), progress(f"loading {shards}", quiet=quiet) as shown:
-            session = _session(
-                shards, output, options, shown, stages=stages, stop_request=stop_request, earlier=earlier
-            )
+            session = _session(shards, output, options, (voice, shown, stop_request), stages=stages, earlier=earlier)
+            session.lock = lock
             say_at_a_signal("interrupted: the steps since the last checkpoint are lost; --resume continues from there")
             yield session
     except KeyboardInterrupt as error:
         say_last_words()
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except (RuntimeError, MemoryError) as error:
-        require_memory(error)
+        require_memory(error, "--cache none keeps no decoded crops. ")
+        raise
+    except OutputError as error:
+        require_room(error)
         raise
     finally:
+        if lock is not None:
+            lock.release()
         if session is not None:
             if session.tensorboard is not None:
                 session.tensorboard.close()
             for name in session.written:
-                write_line(str(session.folder.weights(name)))
+                voice.written(session.folder.weights(name))
     session.processes.close()
-    if session.stopped and session.processes.rank == 0:
-        _note(f"stopped: {session.folder.checkpoint(session.stopped)}; the same command with --resume continues")
-    if session.stopped and stop_request.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
+    early = EXIT_INTERRUPTED if stop_request.interrupted else EXIT_TIME_LIMIT
+    voice.session_ended(session, early if session.stopped else EXIT_DONE)
+    if session.stopped:
+        raise typer.Exit(early)
+
+
+def _lock(output: Path) -> RunLock:
+    from adacode_cli.training.run_lock import RunLock
+
+    return RunLock.of_folder(output)
 
 
 def _session(
     shards: Path,
     output: Path,
     options: TrainOptions,
-    shown: Progress,
+    heard: tuple[Voice, Progress, StopRequest],
     *,
     stages: tuple[StageName, ...],
-    stop_request: StopRequest,
     earlier: Recipe | None,
 ) -> TrainingSession:
     import torch
@@ -90,7 +113,7 @@ def _session(
     from adacode_cli.training.loop import Pace
     from adacode_cli.training.processes import joined
     from adacode_cli.training.run_folder import RunFolder
-    from adacode_cli.training.session import Listeners, TrainingSession
+    from adacode_cli.training.session import TrainingSession
     from adacode_cli.training.tensorboard import TensorBoard, available
 
     processes = joined(choose_device(options.device))
@@ -100,20 +123,23 @@ def _session(
         torch.set_num_threads(options.threads)
     perceptual = _perceptual(options, recipe, processes.device)
     data = _data(shards, options, processes)
-    leads = processes.rank == 0
-    if leads and not options.quiet:
-        _report_without_effect(recipe, stages)
+    voice, shown, stop_request = heard
+    leads, folder = processes.rank == 0, RunFolder(output, options.resume, options.overwrite, options.slim)
+    voice.started("all" if len(stages) > 1 else stages[0], output, shards, str(processes.device))
+    if not options.quiet:
+        _report_without_effect(recipe, stages, voice)
     licence, about = str(data.shards.manifest.get("licence", "")), data.shards.describe()
     return TrainingSession(
-        RunFolder(output, options.resume, options.overwrite, options.slim),
+        folder,
         data,
         recipe,
         processes,
         perceptual,
         Provenance(family=recipe.preset, trained_on=about, licence=licence, source="adacode train"),
         pace,
-        Listeners(shown.log, _note if leads else lambda _: None, stop_request.should_stop, shown.stepped),
+        voice.listeners(folder, shown, stop_request.should_stop),
         TensorBoard(output / "tensorboard") if leads and available() else None,
+        extends=options.steps is not None or options.minutes is not None,
     )
 
 
@@ -138,32 +164,47 @@ def _data(shards: Path, options: TrainOptions, processes: Processes) -> Data:
     )
 
 
-def _report_without_effect(recipe: Recipe, stages: tuple[StageName, ...]) -> None:
+def _report_without_effect(recipe: Recipe, stages: tuple[StageName, ...], voice: Voice) -> None:
     from adacode_cli.training.recipe import without_effect
 
     for name in stages:
         for term in without_effect(recipe, name):
             lacks = not recipe.perceptual and term.endswith((".perceptual", ".semantic"))
-            _note(f"{term} has no effect{'; it needs --perceptual' if lacks else ''}")
+            voice.note(f"{term} has no effect{'; it needs --perceptual' if lacks else ''}")
 
 
 def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> PerceptualNetwork | None:
-    from adacode_cli.evaluation.perceptual import load_perceptual
+    from adacode_cli.evaluation.perceptual import BUNDLED, DIGEST, load_perceptual, same_network
 
     named = options.perceptual if options.perceptual is not None else recipe.perceptual
-    if options.perceptual is None and " sha256:" in named:
+    if options.perceptual is None and same_network(named) == BUNDLED:
+        named = BUNDLED  # the file that an earlier run was given
+    if options.perceptual is None and DIGEST in named:
         what = f"the recipe compares images with the file {named.split(' ')[0]}, whose path it does not contain"
         raise UsageError(what, hint="Give the file with --perceptual FILE, or --perceptual '' to compare pixels only.")
     return load_perceptual(named, device, for_training=True)
 
 
-def require_memory(error: BaseException) -> None:
-    """Raises DeviceError, with what to do, if training failed for want of memory."""
+def require_memory(error: BaseException, also: str = "") -> None:
+    """Raises DeviceError, with what to do, if training failed for want of memory. also: one more sentence of advice."""
     from adacode_cli.engine.memory import is_out_of_memory
 
     if is_out_of_memory(error):
-        hint = "Lower --batch or --patch, or choose --cache memory; --resume continues from the last checkpoint."
+        hint = (
+            "Run the same command with --resume and a smaller --batch: the run continues from its last checkpoint. "
+            f"{also}If --batch is 1, start again with --overwrite and a smaller --patch."
+        )
         raise DeviceError("out of memory while training", hint=hint) from error
+
+
+def require_room(error: OutputError) -> None:
+    """Raises OutputError, with what to do, if a training could not write a file because the disk is full."""
+    if isinstance(error.__cause__, OSError) and is_full(error.__cause__):
+        hint = (
+            "Free some space on that disk, and run the same command with --resume: it continues from the last "
+            "checkpoint. With --slim, checkpoints are smaller."
+        )
+        raise OutputError(error.message, path=error.path, hint=hint) from error
 
 
 def earlier_recipe(path: Path) -> Recipe:
@@ -181,7 +222,3 @@ def earlier_recipe(path: Path) -> Recipe:
         hint = f"The families that can be trained are {', '.join(RECIPES)}."
         raise TrainingError(f"is of the family {provenance.family!r}", path=path, hint=hint)
     return RECIPES[provenance.family]
-
-
-def _note(text: str) -> None:
-    stderr_console().print(Text(printable(text), style="dim"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
@@ -22,7 +22,7 @@ from adacode_cli.cli import (
 )
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
-from adacode_cli.cli.options import HubRepo, Verbose, flag
+from adacode_cli.cli.options import AsJson, HubRepo, Verbose, flag
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
@@ -89,10 +89,12 @@ def pull(
         list[str],
         typer.Argument(metavar="NAME", help="Names or families from 'adacode weights list', or hub:OWNER/REPO[/FILE]."),
     ],
+    *,
     yes: Annotated[
         bool, flag("--yes", "-y", help="Do not ask before several published checkpoints are downloaded.")
     ] = False,
     hub_repo: HubRepo = None,
+    json: AsJson = False,
     verbose: Verbose = 0,
 ) -> None:
     """Download weights that are not bundled, and verify them.
@@ -102,26 +104,36 @@ def pull(
     """
     from adacode_cli.checkpoints import bundles, catalogue_file, location
 
-    invocation_of(context, verbose=verbose)
-    catalogue = catalogue_file.load()
+    invocation_of(context, json=json, verbose=verbose)
+    catalogue, pulled = catalogue_file.load(), list[dict[str, str]]()
+
+    def arrived(name: str, path: Path) -> None:
+        pulled.append({"name": name, "path": str(path)})
+        if not json:
+            write_line(str(path))
+
     wanted = [location.parse(name, catalogue) for name in names]
     weights_plan.announce((entry for place in wanted for entry in _entries(place, catalogue)), catalogue, yes=yes)
     with ended_by_interruption("what has arrived is kept; the same command continues"):
         for name, place in zip(names, wanted, strict=True):
             match place:
                 case location.HubFile():
-                    _say(f"asking for {name}")  # the Hub's client draws a bar of its own, when bytes arrive
-                    write_line(str(bundles.fetch_file(place)))
+                    if not json:
+                        _say(f"asking for {name}")  # the Hub's client draws a bar of its own, when bytes arrive
+                    arrived(name, bundles.fetch_file(place))
                 case location.HubBundle():
-                    _say(f"asking for {name}")
+                    if not json:
+                        _say(f"asking for {name}")
                     for path in bundles.open_bundle(place).all_paths():
-                        write_line(str(path))
+                        arrived(name, path)
                 case location.LocalFile() | location.LocalBundle():
                     kind = "file" if isinstance(place, location.LocalFile) else "folder"
                     raise UsageError(f"{name} is a {kind} on this machine already", hint="Give it to --weights.")
                 case location.EntryName() | location.FamilyName():
                     for entry in _entries(place, catalogue):
-                        _pull_entry(entry, catalogue, hub_repo)
+                        _pull_entry(entry, catalogue, hub_repo, arrived, quiet=json)
+    if json:
+        write_line(dumps({"version": 1, "files": pulled}))
 
 
 @app.command("convert", epilog=_CONVERT_EPILOG, no_args_is_help=True)
@@ -131,21 +143,26 @@ def convert(
         Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint (.pth, .pt, .ckpt).")
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    *,
     overwrite: Annotated[bool, flag("--overwrite", help="Replace OUT if it exists.")] = False,
+    json: AsJson = False,
     verbose: Verbose = 0,
 ) -> None:
     """Convert a published checkpoint into a file for --weights."""
-    invocation_of(context, verbose=verbose)
+    invocation_of(context, json=json, verbose=verbose)
     if target.suffix.lower() != ".safetensors":
         raise UsageError(f"{target} does not end in .safetensors", hint="Choose a name that ends in .safetensors.")
     if target.exists() and not overwrite:
         raise OutputError("exists already", path=target, hint="Add --overwrite, or choose another name.")
-    with ended_by_interruption(), showing(f"converting {source}"):
+    with ended_by_interruption(), showing(f"converting {source}", quiet=json):
         from adacode_cli.batch.kept import Kept
         from adacode_cli.checkpoints.load import convert_published
 
         Kept().refuse([source], [target], "OUT.safetensors")
         convert_published(source, target)
+    if json:
+        write_line(dumps({"version": 1, "source": str(source), "file": str(target)}))
+        return
     stderr_console().print(printable(f"{source} -> {target}"))
 
 
@@ -171,7 +188,9 @@ def _entries(place: Location, catalogue: Catalogue) -> list[Entry]:
             return []
 
 
-def _pull_entry(entry: Entry, catalogue: Catalogue, hub_repo: str | None) -> None:
+def _pull_entry(
+    entry: Entry, catalogue: Catalogue, hub_repo: str | None, arrived: Callable[[str, Path], None], *, quiet: bool
+) -> None:
     from adacode_cli.checkpoints import store
 
     def convert_late(source: Path, target: Path) -> None:
@@ -179,16 +198,16 @@ def _pull_entry(entry: Entry, catalogue: Catalogue, hub_repo: str | None) -> Non
 
         convert_published(source, target)
 
-    with _download_bar(entry.name) as on_progress:
+    with _download_bar(entry.name, quiet=quiet) as on_progress:
         paths = store.resolve(
             entry, catalogue, convert=convert_late, allow_download=True, hub_repo=hub_repo, on_progress=on_progress
         )
     for path in paths:
-        write_line(str(path))
+        arrived(entry.name, path)
 
 
 @contextmanager
-def _download_bar(name: str) -> Iterator[OnProgress]:
+def _download_bar(name: str, *, quiet: bool) -> Iterator[OnProgress]:
     """A progress bar if standard error is a terminal: amount, speed and remaining time; otherwise nothing."""
     from rich.progress import (
         BarColumn,
@@ -205,7 +224,7 @@ def _download_bar(name: str) -> Iterator[OnProgress]:
     speed, bar_width = ((TransferSpeedColumn(),), _BAR) if is_wide else ((), _NARROW_BAR)
     room = console.width - bar_width - (_BESIDE_NAME_AND_BAR if is_wide else _BESIDE_IN_NARROW)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width), DownloadColumn())
-    off = not console.can_change_lines
+    off = quiet or not console.can_change_lines
     with Progress(*columns, *speed, TimeRemainingColumn(), console=console, disable=off) as progress:
         shown = printable(name)
         task = progress.add_task(shown if len(shown) <= room else f"{shown[: room - 1]}…", total=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,7 +10,7 @@ import typer
 from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
-from adacode_cli.cli.options import HubRepo, Verbose, flag
+from adacode_cli.cli.options import AsJson, HubRepo, Verbose, flag
 from adacode_cli.cli.restore_options import Denoise
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
@@ -49,6 +50,7 @@ def export(
     denoise: Denoise = 1.0,
     overwrite: Annotated[bool, flag("--overwrite", help="Replace OUT if it exists.")] = False,
     hub_repo: HubRepo = None,
+    json: AsJson = False,
     verbose: Verbose = 0,
 ) -> None:
     """Write weights in a form that other programs read.
@@ -57,7 +59,7 @@ def export(
     model takes images of any size; onnxruntime runs it before it is written, and its results have to be those of the
     network. Both have one strength of noise removal, --denoise; a single file keeps all of them.
     """
-    invocation_of(context, verbose=verbose)
+    invocation_of(context, json=json, verbose=verbose)
     with ended_by_interruption():
         _check_output(output, to, overwrite=overwrite)
         if to == "single" and denoise != 1:
@@ -67,16 +69,22 @@ def export(
             from adacode_cli.export.onnx_model import require_libraries
 
             require_libraries()
-        whole = _loaded(name, hub_repo, output, denoise)
-        notes = _written(whole, name, to, output)
-    for note in notes:
+        whole = _loaded(name, hub_repo, output, denoise, quiet=json)
+        with showing(f"writing {output}", quiet=json):
+            notes = _written(whole, name, to, output)
+    size, licence = output.stat().st_size, whole.weights.provenance.whole_licence
+    if json:
+        found = {"name": name, "to": to, "file": str(output), "bytes": size, "licence": licence or None}
+        write_line(dumps({"version": 1, **found, "notes": notes}))
+        return
+    for note in [f"{size / 1e6:.1f} MB, licence: {licence or 'not stated'}", *notes]:
         stderr_console().print(Text(printable(note), style="dim"))
     write_line(str(output))
 
 
-def _loaded(name: str, hub_repo: str | None, output: Path, denoise: float) -> Whole:
+def _loaded(name: str, hub_repo: str | None, output: Path, denoise: float, *, quiet: bool) -> Whole:
     """The weights, with an error where the output would replace one of their files."""
-    with showing(f"loading {name}"):
+    with showing(f"loading {name}", quiet=quiet):
         from adacode_cli.batch.kept import Kept
         from adacode_cli.checkpoints.load import WeightsSource
         from adacode_cli.export.whole import at_strength, whole_of
@@ -104,26 +112,23 @@ def _written(whole: Whole, name: str, to: str, output: Path) -> list[str]:
     if to == "single":
         from adacode_cli.export.whole import write_whole
 
-        with showing(f"writing {output}"):
-            write_whole(whole, output)
+        write_whole(whole, output)
     elif to == "published":
         from adacode_cli.export.published import write_published
 
-        with showing(f"writing {output}"):
-            left_out = write_published(whole.weights, whole.own_file, output)
+        left_out = write_published(whole.weights, whole.own_file, output)
         notes += [f"note: left out: {what}" for what in left_out]
     else:
         from adacode_cli.checkpoints.location import HUB_PREFIX
         from adacode_cli.export.onnx_model import write_onnx
 
-        with showing(f"exporting {name}"):
-            # Without its folders, which are private to the user.
-            shown = name if name.startswith(HUB_PREFIX) else Path(name).stem
-            notes += write_onnx(whole.weights, shown, whole.own_file, output)
+        # Without its folders, which are private to the user.
+        shown = name if name.startswith(HUB_PREFIX) else Path(name).stem
+        notes += write_onnx(whole.weights, shown, whole.own_file, output)
     provenance = whole.weights.provenance
     if provenance.base_model:
         notes.append(f"made from {provenance.base_model}; {_about_notice(provenance.base_model, to)}")
-    return [f"{output.stat().st_size / 1e6:.1f} MB, licence: {provenance.whole_licence or 'not stated'}", *notes]
+    return notes
 
 
 def _about_notice(base_model: str, to: str) -> str:

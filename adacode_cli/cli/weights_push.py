@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EPILOG = """Examples:
 
-  adacode weights bundle run -o mine --family mine --licence CC-BY-4.0
+  adacode weights bundle run -o mine --licence CC-BY-4.0
   adacode weights push mine OWNER/REPO --dry-run
   adacode weights push mine OWNER/REPO --private
   adacode sr photos --weights hub:OWNER/REPO

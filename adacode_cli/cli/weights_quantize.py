@@ -7,7 +7,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ import typer
 from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
-from adacode_cli.cli.options import HubRepo, Verbose
+from adacode_cli.cli.options import AsJson, HubRepo, Verbose
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.weights_make import Output, Overwrite
@@ -64,6 +65,7 @@ def quantize(
     ] = False,
     overwrite: Overwrite = False,
     hub_repo: HubRepo = None,
+    json: AsJson = False,
     verbose: Verbose = 0,
 ) -> None:
     """Measure the ranges that --precision int8 needs.
@@ -74,7 +76,8 @@ def quantize(
     for weights that are near enough. If NAME is one task of a family, the files that it shares with other tasks are
     copied beside OUT.
     """
-    invocation_of(context, verbose=verbose)
+    invocation_of(context, json=json, verbose=verbose)
+    notes = Notes(quiet=json)
     with ended_by_interruption():
         from adacode_cli.checkpoints.companions import copy, missing_at
         from adacode_cli.checkpoints.load import WeightsSource
@@ -84,11 +87,46 @@ def quantize(
         source = WeightsSource(name, hub_repo)
         _refuse_own_file(output, source.own_file())
         copies = missing_at(output, source)
-        found = _calibrated(source, photographs, keep_ranges=keep_ranges)
+        found = _calibrated(source, photographs, notes, keep_ranges=keep_ranges)
         copy(copies)
         _write(output, found, source.own_file())
-        _report(found, [place.name for place in copies], kept=keep_ranges)
+        copied = [place.name for place in copies]
+        _report(found, copied, notes, kept=keep_ranges)
+    if json:
+        write_line(dumps(_json_object(output, found, copied, notes)))
+        return
     write_line(str(output))
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Collects what a person should know, and says it at once unless it is quiet."""
+
+    quiet: bool
+    texts: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """A note that stays."""
+        self.texts.append(text)
+        self.show(text)
+
+    def show(self, text: str) -> None:
+        """What is being done."""
+        if not self.quiet:
+            stderr_console().print(Text(printable(text), style="dim"))
+
+
+def _json_object(output: Path, found: Calibrated, copied: Sequence[str], notes: Notes) -> dict[str, object]:
+    """Keys and meanings as docs/json.md has them."""
+    return {
+        "version": 1,
+        "file": str(output),
+        "copied": list(copied),
+        "photographs": found.used,
+        "psnr_db": found.psnr_db if math.isfinite(found.psnr_db) else None,
+        "least_psnr_db": found.least_db if math.isfinite(found.least_db) else None,
+        "notes": notes.texts,
+    }
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
@@ -120,26 +158,29 @@ def _refuse_own_file(output: Path, path: Path) -> None:
         raise OutputError("is the file that is read", path=output, hint="Choose another name.")
 
 
-def _calibrated(source: WeightsSource, photographs: Sequence[Path], *, keep_ranges: bool) -> Calibrated:
+def _calibrated(source: WeightsSource, photographs: Sequence[Path], notes: Notes, *, keep_ranges: bool) -> Calibrated:
     from adacode_cli.checkpoints.load import read_any
     from adacode_cli.evaluation.calibration import calibrate
 
-    with showing(f"loading {source.name}"):
+    with showing(f"loading {source.name}", quiet=notes.quiet):
         weights, (network, _) = read_any(source.own_file()), source.own_network()
     if keep_ranges and not weights.ranges:
         raise WeightsError("has no ranges to keep", path=source.own_file(), hint="Leave out --keep-ranges.")
 
     def left_out(error: InputError) -> None:
-        _say(f"left out: {error}")
+        notes.say(f"left out: {error}")
 
-    with _progress() as show:
+    with _progress(notes) as show:
         return calibrate(weights, network, photographs, show, left_out, keep_ranges=keep_ranges)
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def _progress(notes: Notes) -> Iterator[Callable[[str], None]]:
     """Shows what is done: on a terminal in a line that changes, elsewhere in a line now and then."""
     last = -math.inf
+    if notes.quiet:
+        yield lambda _text: None
+        return
     if stderr_console().can_change_lines:
         with showing("reading") as show_line:
             yield show_line
@@ -148,7 +189,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
     def show(text: str) -> None:
         nonlocal last
         if (now := time.monotonic()) - last >= _LINE_EVERY_S:
-            _say(text)
+            notes.show(text)
             last = now
 
     yield show
@@ -162,25 +203,23 @@ def _write(output: Path, found: Calibrated, path: Path) -> None:
     write_weights(output, replace(found.weights, int8_psnr_db=stated), stored_dtype(path))
 
 
-def _report(found: Calibrated, copied: Sequence[str], *, kept: bool) -> None:
+def _report(found: Calibrated, copied: Sequence[str], notes: Notes, *, kept: bool) -> None:
     from adacode_cli.model.ranges import VISIBLE_DB
 
     if copied:
-        _say(f"copied beside the file, which needs them: {', '.join(copied)}")
+        notes.show(f"copied beside the file, which needs them: {', '.join(copied)}")
     if found.used < _FEW_PHOTOGRAPHS:
         photographs = "1 photograph was" if found.used == 1 else f"{found.used} photographs were"
         why = "other images may be less near" if kept else "the ranges may be too small for other images"
-        _say(
+        notes.say(
             f"note: only {photographs} used, so {why}, and `--precision auto` does not take int8 for these weights; "
             f"give {_FEW_PHOTOGRAPHS} or more"
         )
-    _say(f"images in 8 bits are {found.psnr_db:.1f} dB from those in float32, at worst {found.least_db:.1f} dB (PSNR)")
+    notes.show(
+        f"images in 8 bits are {found.psnr_db:.1f} dB from those in float32, at worst {found.least_db:.1f} dB (PSNR)"
+    )
     if found.psnr_db < VISIBLE_DB:
-        _say(
+        notes.say(
             f"note: below {VISIBLE_DB:g} dB a difference can be seen, at hard edges first; compare an image before a "
             "run. `--precision auto` does not take int8 for these weights"
         )
-
-
-def _say(text: str) -> None:
-    stderr_console().print(Text(printable(text), style="dim"))

@@ -87,7 +87,7 @@ def show(
     invocation_of(context, json=json, verbose=verbose)
     if output is not None:
         _check_output(output, usage, overwrite=overwrite)
-    with ended_by_interruption(), showing(f"loading {name}") as show_line:
+    with ended_by_interruption(), showing(f"loading {name}", quiet=json) as show_line:
         from adacode_cli.checkpoints.load import WeightsSource
         from adacode_cli.engine.device import choose_device
 
@@ -98,7 +98,7 @@ def show(
             from adacode_cli.evaluation.atlas import atlas_of
 
             show_line(f"drawing {output}")
-            _draw(output, atlas_of(network, printable(name), found, chosen, patch), quality)
+            _draw(output, atlas_of(network, printable(name), found, chosen, patch), quality, quiet=json)
     rows = _rows(network, found)
     if json:
         write_line(dumps(_json_object(name, rows, found, output) | {"int8": _int8_object(network)}))
@@ -131,7 +131,7 @@ def _usage(network: AdaCode, folder: Path, device: torch.device, show_line: Show
     return measure_usage(network, photographs, device, lambda path: show_line(f"{count.next()} {path.name}"))
 
 
-def _draw(path: Path, sheet: NDArray[np.uint8], quality: int) -> None:
+def _draw(path: Path, sheet: NDArray[np.uint8], quality: int, *, quiet: bool) -> None:
     from adacode_cli import atomic
     from adacode_cli.imaging.encode import encode, format_of
     from adacode_cli.imaging.image import Decoded
@@ -139,7 +139,8 @@ def _draw(path: Path, sheet: NDArray[np.uint8], quality: int) -> None:
     format_name = format_of(path)
     assert format_name is not None, "checked before"
     atomic.write_bytes(path, encode(Decoded(sheet), format=format_name, quality=quality))
-    stderr_console().print(Text(printable(f"{path}: {sheet.shape[1]}×{sheet.shape[0]} pixels")))
+    if not quiet:
+        stderr_console().print(Text(printable(f"{path}: {sheet.shape[1]}×{sheet.shape[0]} pixels")))
 
 
 Row = dict[str, object]

@@ -1,4 +1,5 @@
-"""Perceptual distances of images: LPIPS from a file, the networks of the package `lpips`, metrics of `pyiqa`.
+"""Perceptual distances of images: LPIPS on SqueezeNet, which is bundled or in a file, the networks of the package
+`lpips`, and metrics of `pyiqa`.
 
 One name chooses among them, for losses and for measurements. The two packages print messages when they load; these are
 redirected to standard error, because standard output is for data.
@@ -20,16 +21,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from adacode_cli.checkpoints.catalogue_file import weights_folder
+from adacode_cli.checkpoints.integrity import verify
 from adacode_cli.errors import UsageError, WeightsError, reason
 from adacode_cli.model.perceptual import Lpips, even_strength
 
 Device = torch.device | str
 
+BUNDLED = "lpips"
+"""The name of the bundled network."""
+_BUNDLED_FILE = "lpips.safetensors"
+_BUNDLED_SHA256 = "60a56fc13dd59ff9702b93e3266a676189dac0ad692dc9ec640df380ed6362f4"
 _PYIQA = "pyiqa:"
 # For each trunk in the package: the number of its slices up to a grid of about 1/8, and that map's channels. The paper
 # of AdaCode uses relu4_4, which VGG19 has; VGG16, LPIPS's trunk, ends its fourth block with relu4_3.
 _SLICES = {"lpips-alex": (2, 192), "lpips-vgg": (4, 512), "lpips-squeeze": (3, 256)}
-CHOICES = f"a SqueezeNet LPIPS file (.safetensors), {', '.join(_SLICES)}, or {_PYIQA}METRIC such as {_PYIQA}dists"
+DIGEST = " sha256:"
+"""In the identity of a file, what separates its name and its digest."""
+CHOICES = (
+    f"{BUNDLED}, a SqueezeNet LPIPS file (.safetensors), {', '.join(_SLICES)}, or {_PYIQA}METRIC such as {_PYIQA}dists"
+)
 """The possible names, for messages."""
 
 
@@ -69,6 +80,8 @@ def load_perceptual(
             what = f"{text} has no gradient to train with"
             raise UsageError(what, hint=f"Choose a SqueezeNet LPIPS file or {', '.join(_SLICES)}.")
         return PyiqaDistance(_pyiqa_metric(text, device), text, device)
+    if text == BUNDLED:
+        return _bundled().to(device)
     network = _package_lpips(text) if text in _SLICES else _from_file(Path(name))
     return network.to(device)
 
@@ -78,12 +91,18 @@ def perceptual_identity(name: str) -> str:
 
     Raises WeightsError for a file that cannot be read.
     """
-    if name == "" or name in _SLICES or name.startswith(_PYIQA):
+    if name in ("", BUNDLED, *_SLICES) or name.startswith(_PYIQA):
         return name
     try:
-        return f"{Path(name).name} sha256:{hashlib.sha256(Path(name).read_bytes()).hexdigest()}"
+        return f"{Path(name).name}{DIGEST}{hashlib.sha256(Path(name).read_bytes()).hexdigest()}"
     except OSError as error:
         raise WeightsError(f"cannot be read: {reason(error)}", path=Path(name), hint=f"Choose {CHOICES}.") from error
+
+
+def same_network(identity: str) -> str:
+    """A text that is the same for all identities of one network: a file has any name, and may be the bundled one."""
+    digest = identity.rpartition(DIGEST)[2]
+    return BUNDLED if digest == _BUNDLED_SHA256 else digest
 
 
 def perceptual_title(name: str | Path) -> str:
@@ -142,6 +161,12 @@ class PyiqaDistance:
         """Moves the metric."""
         self._metric, self.device = self._metric.to(device), torch.device(device)
         return self
+
+
+def _bundled() -> Lpips:
+    path = weights_folder() / _BUNDLED_FILE
+    verify(path, _BUNDLED_SHA256, hint="The installation is damaged: reinstall adacode-cli.")
+    return _from_file(path)
 
 
 def _from_file(path: Path) -> Lpips:

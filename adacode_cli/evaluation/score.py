@@ -47,13 +47,15 @@ class Scores:
 @dataclass(frozen=True)
 class Row:
     """One image: `restored` by the network, `baseline` by the task's baseline, if it has one. precision: in which the
-    network computed the image, `fp32`, `bf16`, `fp16` or `int8`.
+    network computed the image, `fp32`, `bf16`, `fp16` or `int8`. cut: the original's size was no multiple of the scale,
+    and its last columns or rows were left out.
     """
 
     name: str
     restored: Scores
     baseline: Scores | None
     precision: str
+    cut: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,7 @@ class ExampleImages:
     baseline: RgbImage | None
     restored: RgbImage
     original: RgbImage
+    cut: bool = False
 
 
 def evaluate(
@@ -91,8 +94,10 @@ def evaluate(
     for example in examples:
         on_example(example)
         images, precision = _images_of(restorer, example, task, scale, denoise)
-        baseline = None if images.baseline is None else _scores(images.baseline, images, perceptual)
-        row = Row(example.name, _scores(images.restored, images, perceptual), baseline, precision)
+        original, hole = images.original, images.hole
+        baseline = None if images.baseline is None else scores_of(images.baseline, original, hole, perceptual)
+        restored = scores_of(images.restored, original, hole, perceptual)
+        row = Row(example.name, restored, baseline, precision, images.cut)
         on_row(row, images)
         rows.append(row)
     return rows
@@ -115,37 +120,51 @@ def _images_of(
     restorer: Restorer, example: Example, task: str, scale: int, denoise: float
 ) -> tuple[ExampleImages, str]:
     """The images of an example, and the precision in which the network made its own."""
-    original, degraded, hole = _read(example, scale)
+    original, degraded, hole, cut = _read(example, scale)
     found = restorer.restore(task, degraded, scale=scale, denoise=denoise, mask=hole)
     method = TASKS[task].baseline
     baseline = None if method is None else _by_baseline(method, degraded, original, hole)
-    return ExampleImages(degraded, hole, baseline, np.asarray(found.image, np.uint8), original), found.precision
+    restored = np.asarray(found.image, np.uint8)
+    return ExampleImages(degraded, hole, baseline, restored, original, cut), found.precision
 
 
-def _scores(image: RgbImage, images: ExampleImages, perceptual: Perceptual | None) -> Scores:
-    original, hole = images.original, images.hole
+def scores_of(image: RgbImage, original: RgbImage, hole: Mask | None, perceptual: Perceptual | None) -> Scores:
+    """Scores of H×W×3 uint8 RGB; with a hole (bool H×W), PSNR is that of its pixels, and there is no SSIM."""
     distance = None if perceptual is None else perceptual_distance(perceptual, image, original)
     if hole is not None:
         return Scores(psnr_in_hole(image, original, hole), None, distance)
     return Scores(psnr_luma(image, original), ssim_luma(image, original), distance)
 
 
-def _read(example: Example, scale: int) -> tuple[RgbImage, RgbImage, Mask | None]:
-    original = _read_rgb(example.original)
-    height, width = original.shape[:2]
+def _read(example: Example, scale: int) -> tuple[RgbImage, RgbImage, Mask | None, bool]:
+    """Original, input, hole, and whether the original was cut to a multiple of the scale."""
+    whole = read_rgb(example.original)
+    height, width = whole.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise InputError(f"is smaller than {MIN_SIDE} px", path=example.original, hint="Use larger test images.")
-    degraded = original if example.input == example.original else _read_rgb(example.input)
-    if (degraded.shape[0] * scale, degraded.shape[1] * scale) != (height, width):
+    degraded = whole if example.input == example.original else read_rgb(example.input)
+    original = fitted(whole, (degraded.shape[0] * scale, degraded.shape[1] * scale), scale)
+    if original is None:
         what = f"has {degraded.shape[1]}×{degraded.shape[0]} pixels, and its original {width}×{height}"
-        raise InputError(what, path=example.input, hint=f"It must be exactly 1/{scale} of the original's size.")
+        hint = f"It must be 1/{scale} of the original's size, rounded down."
+        raise InputError(what, path=example.input, hint=hint)
     hole = None if example.mask is None else read_mask(example.mask, size=(height, width))
     if hole is not None and not hole.any():
         raise InputError("has no hole", path=example.mask, hint="Paint the holes white.")
-    return original, degraded, hole
+    return original, degraded, hole, original.shape != whole.shape
 
 
-def _read_rgb(path: Path) -> RgbImage:
+def fitted(original: RgbImage, size: tuple[int, int], most: int) -> RgbImage | None:
+    """The upper left part of an original that has `size` (height, width); None unless fewer than `most` pixels of each
+    side are left out.
+    """
+    height, width = size
+    missing = (original.shape[0] - height, original.shape[1] - width)
+    return original[:height, :width] if all(0 <= n < most for n in missing) else None
+
+
+def read_rgb(path: Path) -> RgbImage:
+    """The image in a file as H×W×3 uint8 RGB. Raises InputError where it cannot be read."""
     pixels = np.asarray(to_depth(read_image(path).pixels, np.uint8), np.uint8)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
 

@@ -1,7 +1,7 @@
 """A test set is a folder: `hr` holds the originals, `lr_x4` or `lr_x2` degraded small copies, `mask` holes (white).
 
-Files belong together if they have the same stem, in any format. Every original must have a counterpart, because means
-over different selections of images are not comparable.
+Files belong together if they have the same stem, in any format; that of a copy may go on (`0001x4.png`). Every original
+must have a counterpart, because means over different selections of images are not comparable.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adacode_cli import formats
 from adacode_cli.errors import InputError, UsageError
+from adacode_cli.evaluation.pairs import counterparts
 from adacode_cli.tasks import TASKS
 
 _ORIGINALS, _MASKS = "hr", "mask"
@@ -39,12 +40,7 @@ def load_testset(folder: Path, task: str, scale: int = 1) -> tuple[Example, ...]
 
 
 def _counterparts(originals: dict[str, Path], folder: Path) -> dict[str, Path]:
-    found = _by_stem(folder)
-    missing = sorted(originals.keys() - found.keys())
-    if missing:
-        what = f"lacks {len(missing)} of the {len(originals)} images, such as {missing[0]}"
-        raise InputError(what, path=folder, hint=f"Every image in {_ORIGINALS} needs a file of the same name here.")
-    return found
+    return counterparts(originals, _by_stem(folder), folder)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

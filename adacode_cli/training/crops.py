@@ -18,7 +18,8 @@ from torch import Tensor
 
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.training.shards import PREPARE_AGAIN, Crop, Pixels, Shards, Split, read_crop
+from adacode_cli.training.shard_check import PREPARE_AGAIN
+from adacode_cli.training.shards import Crop, Pixels, Shards, Split, read_crop
 
 MIN_SHRINK = 0.5
 # A network with coarse passes is trained on smaller windows too.

@@ -33,6 +33,7 @@ from adacode_cli.training.loop import require_finite
 from adacode_cli.training.marks import scanned, with_marks
 from adacode_cli.training.optimisation import Average, learning_rate, step_seed
 from adacode_cli.training.recipe import Optimiser
+from adacode_cli.training.run_lock import RunLock
 from adacode_cli.training.shards import Pixels
 
 # Of the two losses, and of a mark's pixels beside those without one.
@@ -214,7 +215,8 @@ class DetectionRun:
     path: the detector's file; the checkpoint lies beside it. resume, overwrite: of what is there already.
     keep_crops: decoded crops stay in memory.
     on_log: gets the number of steps, and the mean loss and images per second since the line before. on_step: gets the
-    number of steps after each of them.
+    number of steps after each of them. lock: on the file, if other processes may train it too.
+    on_note: gets notes for the user.
     """
 
     path: Path
@@ -228,6 +230,8 @@ class DetectionRun:
     on_log: Callable[[int, float, float], None] = lambda _steps, _loss, _speed: None
     stop: Callable[[], bool] = lambda: False
     on_step: Callable[[int], None] = lambda _steps: None
+    lock: RunLock | None = None
+    on_note: Callable[[str], None] = lambda _note: None
 
     @property
     def checkpoint(self) -> Path:
@@ -245,12 +249,16 @@ class DetectionRun:
             raise OutputError("exists already", path=taken, hint=hint)
         with translated(OutputError, "cannot be made into a folder", self.path.parent, hint="Choose a writable place."):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.overwrite:
+        if self.lock is not None:
+            self.lock.take()
+        if self.overwrite:
+            with translated(OutputError, "cannot be removed", self.checkpoint, hint="Choose a writable place."):
                 self.checkpoint.unlink(missing_ok=True)
         if not self.checkpoint.exists():
             return None
         found = read_checkpoint(self.checkpoint)
-        self._require_same(found.recipe, recipe, self.checkpoint)
+        for change in self._require_same(found.recipe, recipe, self.checkpoint, ("batch", "rate", "steps")):
+            self.on_note(f"it continues with another setting: {change}")
         if found.data != data:
             raise TrainingError("was made with other shards", path=self.checkpoint, hint=_SAME)
         return found
@@ -261,13 +269,19 @@ class DetectionRun:
         """
         if not self.resume or not self.path.exists() or self.checkpoint.exists():
             return False
-        self._require_same(recipe_in(self.path), recipe, self.path)
+        self._require_same(recipe_in(self.path), recipe, self.path, ("batch", "rate"))
+        self.on_note(f"{self.path} is finished already, after {recipe.steps} steps: nothing of it is trained")
         return True
 
-    def _require_same(self, found: dict[str, Any], recipe: DetectionRecipe, path: Path) -> None:
+    def _require_same(
+        self, found: dict[str, Any], recipe: DetectionRecipe, path: Path, free: tuple[str, ...]
+    ) -> list[str]:
+        """Of the settings `free`, those that differ. Raises TrainingError if any other does."""
         wanted = asdict(recipe)
-        if changed := [f"{name} {found.get(name)}" for name in sorted(wanted) if found.get(name) != wanted[name]]:
-            raise TrainingError(f"was made with other settings: {', '.join(changed)}", path=path, hint=_SAME)
+        changed = {n: f"{n}: {found.get(n)} → {wanted[n]}" for n in sorted(wanted) if found.get(n) != wanted[n]}
+        if fixed := [text for name, text in changed.items() if name not in free]:
+            raise TrainingError(f"was made with other settings: {'; '.join(fixed)}", path=path, hint=_SAME)
+        return [*changed.values()]
 
 
 def train_detector(

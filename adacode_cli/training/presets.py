@@ -45,6 +45,7 @@ _COMPACT = Recipe(
     network=_COMPACT_FAMILY,
     restore=StageRecipe(loss=LossWeights(perceptual=0.25, feature=0.1)),
     holes=DAMAGED_PRINTS,
+    perceptual="lpips",
 )
 
 # 73,000 steps for each basis, 730,000 for the others, 64 crops a step, a constant rate, and every loss from the start.

@@ -3,9 +3,10 @@
 NAME is basis-<category>, basis-start, fused, or a task's label: sr-x4, sr-x2, inpaint.
 
 - NAME.safetensors: averaged weights, whole, once the stage is finished
-- NAME.checkpoint: an unfinished stage, to continue from
+- NAME.checkpoint: the state of a stage, to continue from, also beyond its end
 - NAME.jsonl: its log; samples/NAME/000500.png: input | output | target on held-out crops; tensorboard/NAME
-- recipe.json: the settings of all stages; shards.json: the manifest of its training data
+- recipe.json: the settings of all stages; shards.json: the manifest of its training data; stages.json: how finished
+  stages ended
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adacode_cli.atomic import write_bytes
+from adacode_cli.checkpoints.format import Weights, read_weights
 from adacode_cli.errors import OutputError, TrainingError, UsageError, translated
+from adacode_cli.evaluation.perceptual import same_network
 from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint
 from adacode_cli.training.overrides import differences, recipe_from
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
 from adacode_cli.training.run_names import RECIPE, SHARDS, LogLine
+from adacode_cli.training.stage_ends import StageEnd, forget_ends, read_end, write_end
 
 # Settings that may change when a run continues: its length.
 _LENGTH = ("steps", "minutes")
-# Settings that may change too, with a note: otherwise a run with an infinite loss could not continue.
-_MAY_CHANGE = ("optimiser.rate", "optimiser.clip", "precision")
+# Settings that may change too, with a note: otherwise a run with an infinite loss, or without enough memory, could not
+# continue.
+_MAY_CHANGE = ("optimiser.rate", "optimiser.clip", "precision", "batch")
+_MOST_NAMED = 8
 State = Literal["absent", "unfinished", "finished"]
 
 
@@ -92,6 +98,8 @@ class RunFolder:
 
         Otherwise a later session could use an old result as one of this run. Raises OutputError if it cannot.
         """
+        if self.overwrite:
+            forget_ends(self.path, {name, *self._claimed})
         for each in {name, *self._claimed} if self.overwrite else ():
             drawn = [*self.samples(each).glob("*.png"), *self.tensorboard(each).glob("events.*")]
             for path in (self.weights(each), self.checkpoint(each), self.log(each), *drawn):
@@ -102,24 +110,64 @@ class RunFolder:
     def read_checkpoint(
         self, name: str, stage: StageName, recipe: Recipe, data: str = ""
     ) -> tuple[Checkpoint | None, list[str]]:
-        """The checkpoint of an unfinished stage, if there is one, and which of the variable settings have changed.
+        """The state to continue a stage from, if there is one, and which of the variable settings have changed.
 
-        Raises TrainingError if any other setting, or the shards, are different.
+        That of a finished stage is its checkpoint too, or, without one, its weights: then less exactly. Raises
+        TrainingError if any other setting, or the shards, are different.
         """
-        if not self.resume or self.state(name) != "unfinished":
+        state = self.state(name)
+        if not self.resume or state == "absent":
             return None, []
         path = self.checkpoint(name)
+        if not path.is_file():
+            return self._from_weights(name), []
         found = read_checkpoint(path)
-        changed = differences(_relevant(_whole(found.recipe), stage), _relevant(recipe.to_dict(), stage))
+        return found, self._changed(path, stage, (found.recipe, recipe), (found.data, data))
+
+    def require_same(self, name: str, stage: StageName, weights: Weights, recipe: Recipe, data: str) -> None:
+        """Raises TrainingError if a finished stage was trained with other settings, or other shards, than these.
+
+        weights: its file's. What that file and stages.json do not say, as those of earlier versions, is not compared.
+        """
+        end, earlier = self.end(name), json.loads(weights.provenance.recipe or "null")
+        recipes = (earlier or recipe.to_dict(), recipe)
+        self._changed(self.weights(name), stage, recipes, (end.data if end and end.data else data, data))
+
+    def end(self, name: str) -> StageEnd | None:
+        """How a finished stage ended; None if the folder does not say it."""
+        return read_end(self.path, name)
+
+    def record_end(self, name: str, end: StageEnd) -> None:
+        """Writes into stages.json how a stage ended. Raises OutputError where the disk refuses."""
+        write_end(self.path, name, end)
+
+    def _from_weights(self, name: str) -> Checkpoint | None:
+        end, weights = self.end(name), read_weights(self.weights(name))
+        if end is None or weights.ranges:
+            hint = "Start again with --overwrite, or train from it with --start into another folder."
+            what = "cannot be extended: the state that its training ended with is not there"
+            raise TrainingError(what, path=self.checkpoint(name), hint=hint)
+        tensors = {f"network.{key}": tensor for key, tensor in weights.tensors.items()}
+        return Checkpoint(end.steps, end.seconds, {}, tensors, {}, end.data, weights.provenance)
+
+    @staticmethod
+    def _changed(
+        path: Path, stage: StageName, recipes: tuple[dict[str, Any], Recipe], data: tuple[str, str]
+    ) -> list[str]:
+        """Of the settings before and now, those that differ and may. Raises TrainingError for any other difference."""
+        earlier, recipe = recipes
+        changed = differences(_relevant(_whole(earlier), stage), _relevant(recipe.to_dict(), stage))
         free = [text for text in changed if text.split(":")[0].removeprefix(f"{stage}.") in _MAY_CHANGE]
         fixed = [text for text in changed if text not in free]
         if fixed:
-            hint = "Give the same settings as before, or start again with --overwrite."
-            raise TrainingError(f"began with other settings: {'; '.join(fixed)}", path=path, hint=hint)
-        if found.data != data:
-            hint = "Give the shards that it was trained on, or start again with --overwrite."
+            hint = "Give the same settings as before, start again with --overwrite, or choose another -o."
+            more = f"; and {len(fixed) - _MOST_NAMED} more" if len(fixed) > _MOST_NAMED else ""
+            named = "; ".join(fixed[:_MOST_NAMED]) + more
+            raise TrainingError(f"began with other settings: {named}", path=path, hint=hint)
+        if data[0] != data[1]:
+            hint = "Give the shards that it was trained on, start again with --overwrite, or choose another -o."
             raise TrainingError("began with other shards", path=path, hint=hint)
-        return found, free
+        return free
 
     def describe(self, recipe: Recipe, stage: StageName, manifest: Mapping[str, Any]) -> None:
         """Writes recipe.json and shards.json; settings of stages that ran earlier are kept."""
@@ -166,4 +214,5 @@ def _whole(recipe: dict[str, Any]) -> dict[str, Any]:
 def _relevant(recipe: dict[str, Any], stage: StageName) -> dict[str, Any]:
     """The part of a recipe's dictionary on which the result of one stage depends, except its length."""
     own = {k: v for k, v in recipe.get(stage, {}).items() if k not in _LENGTH}
+    recipe = recipe | {"perceptual": same_network(str(recipe.get("perceptual", "")))}
     return {k: v for k, v in recipe.items() if k not in (*STAGES, "preset")} | {stage: own}

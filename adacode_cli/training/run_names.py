@@ -15,9 +15,10 @@ LogLine = dict[str, float]
 BASIS = "basis-"
 START = "start"
 FUSED = "fused"
-# Files beside those of the stages: the settings, and the manifest of the shards.
+# Files beside those of the stages: the settings, the manifest of the shards, and how the finished stages ended.
 RECIPE = "recipe.json"
 SHARDS = "shards.json"
+ENDS = "stages.json"
 
 STEP = "step"
 SECONDS = "seconds"

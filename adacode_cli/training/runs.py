@@ -68,7 +68,7 @@ def run_basis(session: TrainingSession) -> bool:
     length = _share(recipe.basis, (1 - recipe.start_share) / len(categories))
     for k, category in enumerate(categories):
         name = f"{BASIS}{category}"
-        if session.finished(name) is not None:
+        if session.finished(name, "basis", length=length, later=[FUSED]) is not None:
             continue
         network = fresh_network(family.basis(k), session.seed(name))
         adopt(network, start, ("encoder.", "decoder.", "codebook.before.", "codebook.after."))
@@ -84,11 +84,19 @@ def _common_start(session: TrainingSession) -> Mapping[str, Tensor] | None:
     path, network = session.folder.weights(name), fresh_network(recipe.network.basis(), session.seed(name))
     if recipe.start_share <= 0:
         return network.state_dict()
-    if session.finished(name) is not None:
-        return _read_basis(path, recipe.network).tensors
     length = _share(recipe.basis, recipe.start_share)
+    if _has_begun(session) and session.folder.state(name) == "finished":
+        return _read_basis(path, recipe.network).tensors  # the categories that began from it go on by themselves
+    if session.finished(name, "basis", length=length) is not None:
+        return _read_basis(path, recipe.network).tensors
     stage = BasisStage(network, session.context("basis"))
     return session.train(name, "basis", stage, length=length)
+
+
+def _has_begun(session: TrainingSession) -> bool:
+    """Whether a basis of a category is there, finished or not, and is to be kept."""
+    names = (f"{BASIS}{category}" for category in session.data.shards.categories)
+    return session.folder.resume and any(session.folder.state(name) != "absent" for name in names)
 
 
 def _share(settings: StageRecipe, part: float) -> StageRecipe:
@@ -170,17 +178,23 @@ def _continue(session: TrainingSession, network: AdaCode, start: Path) -> None:
 
 
 def _fuse(session: TrainingSession, network: AdaCode, books: Mapping[str, Tensor], path: Path) -> bool:
-    finished = session.finished(FUSED)
+    learns = session.recipe.fuse.learns
+    later = () if learns in OWN_DECODER else _labels()  # tasks do not have what reconstruction has of its own
+    finished = session.finished(FUSED, "fuse", later=later)
     if finished is not None:
         _require_taken_over(finished, books, ("basis",), session.folder.weights(FUSED))
         return True
     adopt(network, books)
     _require_shared(network, books, ("basis",), path)
-    learns = session.recipe.fuse.learns
     kind = _OF_RECONSTRUCTION.get(learns, FuseStage)
     if kind is not FuseStage:
         session.listeners.on_note(f"only what reconstruction has of its own is trained (fuse.learns={learns})")
     return session.train(FUSED, "fuse", kind(network, session.context("fuse"))) is not None
+
+
+def _labels() -> list[str]:
+    """The names that the stages of tasks have in a run folder."""
+    return [task.label(scale) for task in TASKS.values() if not task.from_codes for scale in task.scales]
 
 
 def _require_new_decoder_last(recipe: Recipe) -> None:
@@ -218,7 +232,7 @@ def run_joint(session: TrainingSession) -> bool:
     session.folder.require_free([FUSED])
     _require_no_rounding(session.recipe, "fuse")
     _require_new_decoder_last(session.recipe)
-    if session.finished(FUSED) is not None:
+    if session.finished(FUSED, "fuse", later=_labels()) is not None:
         return True
     config = session.recipe.network.clean(session.data.shards.categories)
     network = fresh_network(config, session.seed(FUSED))
@@ -250,14 +264,14 @@ def run_restore(
     session.folder.require_free([name])
     teacher = earlier_fused(fused)
     shared = teacher.state_dict()
-    finished = session.finished(name)
-    if finished is not None:
-        _require_taken_over(finished, shared, ("basis", "fused"), session.folder.weights(name))
-        return True
     if session.recipe.restore.int8:
         _require_start_alone(start, trunk)
         _require_no_adversary(session.recipe)
     _adopt_shape(session, task, start=start, trunk=trunk)
+    finished = session.finished(name, "restore")
+    if finished is not None:
+        _require_taken_over(finished, shared, ("basis", "fused"), session.folder.weights(name))
+        return True
     family = session.recipe.network
     config = family.restoring(task, scale, family.clean(teacher.config.categories, teacher.config.codebooks))
     require_trunk(session.recipe, config.trunk)
@@ -363,7 +377,7 @@ def _require_shared(network: AdaCode, source: Mapping[str, Tensor], parts: tuple
 
 def _require_taken_over(finished: Weights, source: Mapping[str, Tensor], parts: tuple[Part, ...], path: Path) -> None:
     if differing(finished.tensors, source, parts):
-        hint = "Train it again: remove that file, or start again with --overwrite."
+        hint = f"Train it again: remove that file and {path.stem}.checkpoint, or start again with --overwrite."
         raise TrainingError(
             "was trained with codebooks or a decoder that have been replaced since", path=path, hint=hint
         )
@@ -371,6 +385,7 @@ def _require_taken_over(finished: Weights, source: Mapping[str, Tensor], parts: 
 
 def run_all(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> bool:
     """Stage I, stage II, and stage III for each (task, scale); False where it was stopped before its end."""
+    session.as_whole = True
     session.folder.require_free([FUSED, *(TASKS[task].label(scale) for task, scale in tasks)])
     _require_no_rounding(session.recipe, *STAGES)
     for task, _ in tasks:  # before the hours of stages I and II

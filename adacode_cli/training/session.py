@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from zlib import crc32
@@ -11,7 +11,7 @@ from zlib import crc32
 from torch import Tensor
 
 from adacode_cli.checkpoints.format import Provenance, Weights, read_weights, write_weights
-from adacode_cli.errors import UsageError
+from adacode_cli.errors import TrainingError, UsageError
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.ranges import Ranges
 from adacode_cli.training.batches import BEGINNING, BatchMaker, ordered
@@ -23,7 +23,9 @@ from adacode_cli.training.optimisation import Optimisation, step_seed
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Recipe, StageName, StageRecipe
 from adacode_cli.training.run_folder import RunFolder
+from adacode_cli.training.run_lock import RunLock
 from adacode_cli.training.run_names import LogLine
+from adacode_cli.training.stage_ends import StageEnd
 from adacode_cli.training.stages import Stage, StageContext
 from adacode_cli.training.tensorboard import TensorBoard
 from adacode_cli.training.validation import Validation, sample_sheet, write_sample_sheet
@@ -37,12 +39,18 @@ class Listeners:
     on_note: gets notes for the user.
     stop: returns whether the session should stop.
     on_step: gets the stage's name after each of its steps, and before the first one with None.
+    on_begin: gets the stage's name and its settings before its first step.
+    on_kept: gets the name of a stage that is finished already, of which nothing is trained.
+    on_finished: gets the name of a stage whose weights have been written.
     """
 
     on_log: Callable[[str, LogLine], None] = lambda _name, _line: None
     on_note: Callable[[str], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
     on_step: Callable[[str, Step | None], None] = lambda _name, _step: None
+    on_begin: Callable[[str, StageRecipe], None] = lambda _name, _settings: None
+    on_kept: Callable[[str], None] = lambda _name: None
+    on_finished: Callable[[str], None] = lambda _name: None
 
 
 class SilentWatcher:
@@ -103,6 +111,7 @@ class FolderWatcher:
         shards, stated = session.data.identity, session.stated
         checkpoint = Checkpoint(point.steps, point.seconds, recipe, tensors, counters, shards, stated)
         write_checkpoint(session.folder.checkpoint(self.name), checkpoint)
+        session.reached = point
 
 
 @dataclass
@@ -111,8 +120,12 @@ class TrainingSession:
 
     provenance: for files that did not start from earlier weights.
     stated: the provenance of the next stage's file.
+    lock: on the folder, if other processes may train into it too.
+    extends: the recipe's length was asked for: finished stages that are shorter go on from their end.
+    as_whole: one command trains all stages, so those that others were trained over are kept.
     written: names of the weights that this session finished, in their order.
     stopped: the stage that was left unfinished, if any.
+    reached: where the present stage has been kept last.
     """
 
     folder: RunFolder
@@ -124,8 +137,12 @@ class TrainingSession:
     pace: Pace = field(default_factory=Pace)
     listeners: Listeners = field(default_factory=Listeners)
     tensorboard: TensorBoard | None = None
+    lock: RunLock | None = None
+    extends: bool = False
+    as_whole: bool = False
     written: list[str] = field(default_factory=list)
     stopped: str | None = None
+    reached: Point = field(default_factory=Point)
     stated: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
@@ -140,11 +157,37 @@ class TrainingSession:
         """The random seed of the stage of that name."""
         return step_seed(self.recipe.seed, crc32(name.encode()))
 
-    def finished(self, name: str) -> Weights | None:
-        """The result of an earlier session under that name, if it is to be kept."""
+    def finished(
+        self, name: str, kind: StageName, *, length: StageRecipe | None = None, later: Iterable[str] = ()
+    ) -> Weights | None:
+        """The result of an earlier session under that name, if it is to be kept; None if it is to be trained.
+
+        length: as in `train`. later: names of stages that are trained over this one; once there is one of them, this
+        one cannot go on. Raises TrainingError for that, and for a result of other settings or other shards.
+        """
         if not self.folder.resume or self.folder.state(name) != "finished":
             return None
-        return read_weights(self.folder.weights(name))
+        weights, end = read_weights(self.folder.weights(name)), self.folder.end(name)
+        self.folder.require_same(name, kind, weights, self.recipe, self.data.identity)
+        steps = f", after {end.steps} steps" if end else ""
+        above = next((other for other in later if self.folder.state(other) != "absent"), None)
+        if not self.extends or end is None or end.reaches(length or self.recipe.stage(kind)):
+            more = "" if above else "; with more --steps or --minutes it goes on from its end"
+            self._keep(name, f"{name} is finished already{steps}: nothing of it is trained{more}")
+        elif above is None:
+            self.listeners.on_note(f"{name} goes on from its end{steps}; its learning rate rises once more")
+            return None
+        elif self.as_whole:
+            self._keep(name, f"{name} stays as it is{steps}, because {above} was trained over it")
+        else:
+            hint = f"Copy the files of {name} into another folder and continue there, or give the --steps that it has."
+            what = f"cannot go on, because {above} was trained over it"
+            raise TrainingError(what, path=self.folder.weights(name), hint=hint)
+        return weights
+
+    def _keep(self, name: str, note: str) -> None:
+        self.listeners.on_note(note)
+        self.listeners.on_kept(name)
 
     def train(
         self,
@@ -166,6 +209,8 @@ class TrainingSession:
             self.listeners.on_step(name, None)
         settings = length or self.recipe.stage(kind)
         _require_divisible(settings, self.processes)
+        if self._leads:
+            self.listeners.on_begin(name, settings)
         optimisation = Optimisation(stage, settings, self.seed(name), self.recipe.precision)
         batches = self.data.batches(stage.network.config, self.recipe, settings, self.seed(name), category)
         found = self._begin(name, kind)
@@ -194,6 +239,9 @@ class TrainingSession:
             self.stated = found.stated.with_sources([found.stated, self.stated])
         if self._leads:
             self.folder.make()
+            if self.lock is not None:
+                self.lock.take()
+                self.folder.require_free([name])  # another process may have been here since this one looked
             if found is None:
                 self.folder.start_again(name)
             self.folder.describe(self.recipe, kind, self.data.shards.manifest)
@@ -201,6 +249,7 @@ class TrainingSession:
         return found
 
     def _run(self, name: str, optimisation: Optimisation, make: BatchMaker, category: str | None, point: Point) -> bool:
+        self.reached = point
         watcher: Watcher = SilentWatcher()
         if self._leads:
             held_out = self.data.validation(optimisation.network.config, self.recipe, category)
@@ -217,8 +266,11 @@ class TrainingSession:
             provenance = replace(self.stated, recipe=json.dumps(self.recipe.to_dict(), sort_keys=True))
             weights = Weights("whole", stage.network.config, provenance, state, ranges=ranges)
             write_weights(self.folder.weights(name), weights)
-            self.folder.checkpoint(name).unlink(missing_ok=True)
+            self.folder.record_end(name, StageEnd(self.reached.steps, self.reached.seconds, self.data.identity))
+            if self.folder.slim:  # it holds no more than the weights
+                self.folder.checkpoint(name).unlink(missing_ok=True)
             self.written.append(name)
+            self.listeners.on_finished(name)
             self._warn_of_idle_codes(name, stage)
         self.processes.any(False)  # wait for the file, because the next stage may read it
         return state

@@ -1,8 +1,8 @@
 """Shards on disk → crops: the place of each one, and its pixels. Damage is detected and reported here.
 
 A folder of shards is what `adacode train prepare` writes: uncompressed tar files in the WebDataset convention
-(KEY.jpg or KEY.webp with KEY.json) and one manifest.json. Opening reads the headers only; pixels are read one crop at
-a time, from any number of threads.
+(KEY.jpg or KEY.webp with KEY.json) and one manifest.json. Opening compares sizes and reads the headers only; pixels are
+read one crop at a time, from any number of threads, and never before their shard's digest has been verified.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adacode_cli.errors import TrainingError, reason, translated
+from adacode_cli.training.shard_check import PREPARE_AGAIN, ShardCheck
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -30,20 +31,23 @@ SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
 
 Pixels = npt.NDArray[np.uint8]
 Split = Literal["train", "validation"]
-PREPARE_AGAIN = "Write the shards again: `adacode train prepare PHOTOS -o FOLDER --overwrite`."
 _KEYS = ("crop_px", "encoding", "licence", "source", "categories", "photographs", "megapixels", "shards", "crops")
 _JPEG_END = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
 class Crop:
-    """One encoded crop: `size` bytes at `offset` of the file `shard`; `key` is its name without suffix."""
+    """One encoded crop: `size` bytes at `offset` of the file `shard`; `key` is its name without suffix.
+
+    check: of the shard; None for a file that no manifest describes.
+    """
 
     shard: Path
     offset: int
     size: int
     category: str
     key: str
+    check: ShardCheck | None = field(default=None, repr=False, compare=False)
 
 
 class Shards:
@@ -85,7 +89,7 @@ class Shards:
         _check_size(path, shard["bytes"])
         suffix = SUFFIXES[self.manifest["encoding"]]
         try:
-            found = _members(path, suffix)
+            found = _members(path, suffix, str(shard["sha256"]))
         except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(
                 f"is damaged and cannot be read as a tar ({error})", path=path, hint=PREPARE_AGAIN
@@ -99,12 +103,17 @@ class Shards:
 
 
 def read_crop(crop: Crop) -> Pixels:
-    """The crop's pixels, H×W×3 uint8 RGB. Safe to call from many threads. Raises TrainingError on damage."""
+    """The crop's pixels, H×W×3 uint8 RGB. Safe to call from many threads.
+
+    Raises TrainingError on damage, of any part of its shard.
+    """
     unreadable = translated(TrainingError, "cannot be read", crop.shard, hint=PREPARE_AGAIN)
     # Each call opens the file: threads would change each other's position in a shared file object.
     with unreadable, crop.shard.open("rb", buffering=0) as file:
         file.seek(crop.offset)
         data = file.read(crop.size)
+    if crop.check is not None:
+        crop.check.require(crop.offset, data)
     # OpenCV fills the missing part of a truncated JPEG with grey instead of refusing it.
     whole = len(data) == crop.size and (not data.startswith(b"\xff\xd8") or data.endswith(_JPEG_END))
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if whole and data else None
@@ -113,7 +122,7 @@ def read_crop(crop: Crop) -> Pixels:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _members(path: Path, suffix: str) -> list[Crop]:
+def _members(path: Path, suffix: str, digest: str) -> list[Crop]:
     places: dict[str, tuple[int, int]] = {}
     categories: dict[str, str] = {}
     with tarfile.open(path, "r:") as tar:
@@ -129,7 +138,8 @@ def _members(path: Path, suffix: str) -> list[Crop]:
                 categories[key] = str(json.loads(file.read())["category"])
     if places.keys() != categories.keys():
         raise ValueError("images and their .json files do not pair up")
-    return [Crop(path, offset, size, categories[key], key) for key, (offset, size) in places.items()]
+    check = ShardCheck(path, digest, places.values())
+    return [Crop(path, offset, size, categories[key], key, check) for key, (offset, size) in places.items()]
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -31,9 +31,9 @@ def names(family: str, parts=PARTS) -> list[str]:
 def test_a_run_becomes_files_that_restore(real_adacode, finished, photo, tmp_path):
     result = real_adacode("weights", "bundle", str(finished), "-o", "mine")
     assert (result.returncode, result.stderr) == (0, b"")
-    assert result.stdout.decode().splitlines() == [str(Path("mine", name)) for name in names("tiny")]
-    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == sorted(names("tiny"))
-    card = (tmp_path / "mine" / "tiny.md").read_text(encoding="utf-8")
+    assert result.stdout.decode().splitlines() == [str(Path("mine", name)) for name in names("mine")]
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == sorted(names("mine"))
+    card = (tmp_path / "mine" / "mine.md").read_text(encoding="utf-8")
     photo("a.png", (24, 16))
     shown = [line.strip() for line in card.splitlines() if line.startswith("    adacode sr ")]
     assert [line.split("-")[-1] for line in shown] == ["x2.safetensors", "x4.safetensors"]
@@ -68,6 +68,8 @@ def test_options_arrive_and_notes_go_to_standard_error(real_adacode, finished, t
     [
         (("bundle", "nowhere", "-o", "out"), 8, "nowhere/fused.safetensors: is missing"),
         (("bundle", "RUN", "-o", "out", "--family", "Mine!"), 2, "'Mine!' cannot be a family's name"),
+        (("bundle", "RUN", "-o", "__"), 2, "the name of -o __ does not name a family"),
+        (("bundle", "RUN", "-o", "Compact"), 2, "compact is a family of adacode's own weights"),
         (("bundle", "RUN", "-o", "out", "--dtype", "int8"), 2, "int8"),
         (("bundle", "RUN"), 2, "--output"),
     ],

@@ -153,7 +153,7 @@ def test_a_stopped_training_ends_as_one_that_was_not(crops, tmp_path):
     ended = DetectionRun(part.path, CPU, resume=True)
     assert train_detector(crops.contents, "d", TINY, ended, STATED), "it has ended already"
     assert part.path.read_bytes() == before
-    with pytest.raises(TrainingError, match="other settings: steps 6"):
+    with pytest.raises(TrainingError, match="other settings: steps: 6 → 9"):
         train_detector(crops.contents, "d", replace(TINY, steps=9), ended, STATED)
     part.path.write_bytes(b"something else")
     with pytest.raises(WeightsError):
@@ -167,7 +167,7 @@ def test_what_is_there_is_neither_replaced_nor_continued_by_mistake(crops, tmp_p
     with pytest.raises(OutputError, match="exists already"):
         train_detector(crops.contents, "d", TINY, DetectionRun(path, CPU), STATED)
     again = DetectionRun(path, CPU, resume=True)
-    with pytest.raises(TrainingError, match=r"other settings: patch 32, rate 0\.0012"):
+    with pytest.raises(TrainingError, match=r"other settings: patch: 32 → 64"):
         train_detector(crops.contents, "d", replace(TINY, patch=64, rate=1e-4), again, STATED)
     with pytest.raises(TrainingError, match="other shards"):
         train_detector(crops.contents, "e", TINY, again, STATED)

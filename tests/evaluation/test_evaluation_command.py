@@ -28,6 +28,7 @@ from adacode_cli.evaluation.testset import load_testset
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "json.md"
+NONE = ("--perceptual", "")
 
 
 def run_eval(capfd, *arguments: object) -> str:
@@ -44,7 +45,7 @@ def perceptual(tmp_path_factory) -> Path:
 
 def keys_documented() -> set[str]:
     """The keys that the part of docs/json.md about `adacode eval` names."""
-    part = PAGE.read_text(encoding="utf-8").split("## `adacode eval", 1)[1]
+    part = PAGE.read_text(encoding="utf-8").split("## `adacode eval --json`", 1)[1]
     rows = [line.split("|")[1].strip() for line in part.splitlines() if line.startswith("| `")]
     return {key.strip("`") for key in rows}
 
@@ -69,7 +70,7 @@ def test_json_has_the_means_and_every_image(testset, weights, perceptual, capfd)
 
 
 def test_json_of_holes_has_no_border_and_no_ssim(testset, weights, capfd):
-    found = json.loads(run_eval(capfd, "inpaint", "--data", testset, "-w", weights["inpaint"], "--json"))
+    found = json.loads(run_eval(capfd, "inpaint", "--data", testset, "-w", weights["inpaint"], *NONE, "--json"))
     assert (found["border_px"], found["perceptual"], found["scale"]) == (0, None, 1)
     assert found["restored"]["ssim"] is None
     assert found["restored"]["perceptual"] is None
@@ -116,7 +117,7 @@ def test_where_auto_takes_several_precisions_each_is_counted():
 
 
 def test_a_table_says_which_border_is_left_out(testset, weights, capfd):
-    out = run_eval(capfd, "reconstruct", "--data", testset, "-w", weights["reconstruct"])
+    out = run_eval(capfd, "reconstruct", "--data", testset, "-w", weights["reconstruct"], *NONE)
     assert "without a border of 4 px" in out
     assert "LPIPS" not in out
     assert out.splitlines()[0].split() == ["adacode", "adacode"]

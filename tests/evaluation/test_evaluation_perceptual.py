@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ import torch
 from perceptual_fixture import save_perceptual
 from safetensors.torch import save_file
 
+from adacode_cli.checkpoints.format import read_weights
 from adacode_cli.errors import UsageError, WeightsError
-from adacode_cli.evaluation.perceptual import load_perceptual, perceptual_title
+from adacode_cli.evaluation import perceptual
+from adacode_cli.evaluation.perceptual import load_perceptual, perceptual_identity, perceptual_title, same_network
 from adacode_cli.model.perceptual import Lpips, even_strength, unit_length
 
 ROOT = Path(__file__).parents[2]
@@ -247,3 +250,47 @@ def test_strength_is_even_and_nothing_stays_nothing():
     torch.testing.assert_close(even_strength(features).square().mean(1)[1], torch.ones(3, 4))
     torch.testing.assert_close(unit_length(features).square().sum(1)[1], torch.ones(3, 4))
     assert even_strength(features)[0, :, 0, 0].tolist() == [0.0] * 5
+
+
+def test_the_bundled_network_needs_no_file_and_orders_damage():
+    network = load_perceptual("lpips")
+    rng = torch.Generator().manual_seed(1)
+    image = torch.rand(1, 3, 8, 8, generator=rng)
+    image = torch.nn.functional.interpolate(image, (96, 96), mode="bicubic").clamp(0, 1)
+    noise = torch.randn(image.shape, generator=rng)
+    distances = [float(network(image, (image + strength * noise).clamp(0, 1))) for strength in (0, 0.02, 0.1, 0.3)]
+    assert distances[0] == 0
+    assert distances == sorted(distances)
+    assert isinstance(network, Lpips)
+    assert network.semantic_channels == 256
+
+
+def test_a_file_of_the_bundled_network_is_the_same_network():
+    """So a run that was given the file continues with the bundled one, and the bundled weights name it."""
+    bundled = ROOT / "weights" / "lpips.safetensors"
+    assert same_network(perceptual_identity(str(bundled))) == same_network("lpips") == "lpips"
+    for name in ("compact-stage2", "compact-sr-x4"):
+        recipe = json.loads(read_weights(ROOT / "weights" / f"{name}.safetensors").provenance.recipe)
+        assert same_network(recipe["perceptual"]) == "lpips"
+    assert same_network("other.safetensors sha256:12") == "12"
+    assert same_network("lpips-vgg") == "lpips-vgg"
+
+
+def test_a_damaged_bundled_network_is_refused(tmp_path, monkeypatch):
+    data = bytearray((ROOT / "weights" / "lpips.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "lpips.safetensors").write_bytes(data)
+    monkeypatch.setattr(perceptual, "weights_folder", lambda: tmp_path)
+    with pytest.raises(WeightsError) as found:
+        load_perceptual("lpips")
+    assert found.value.path == tmp_path / "lpips.safetensors"
+    assert "reinstall" in found.value.hint
+
+
+def test_the_licence_of_the_bundled_network_is_distributed_with_it():
+    notice = (ROOT / "weights" / "LICENSE.LPIPS").read_text(encoding="utf-8")
+    assert "Copyright (c) 2018, Richard Zhang" in notice
+    assert "SqueezeNet" in notice
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "BSD-2-Clause" in project["license"]
+    assert "weights/LICENSE.*" in project["license-files"]

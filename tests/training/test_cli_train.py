@@ -115,14 +115,14 @@ def test_a_time_limit_stops_with_a_checkpoint_and_resuming_ends_it(shards, tmp_p
     assert err[-1] == f"stopped: {tmp_path / 'basis-ground.checkpoint'}; the same command with --resume continues"
     with pytest.raises(OutputError, match="basis-ground is unfinished"):
         adacode(*command)
-    with pytest.raises(TrainingError, match=r"basis\.batch: 1 → 2"):
-        adacode(*command, "--resume", "--batch", "2")
+    with pytest.raises(TrainingError, match=r"basis\.patch: 64 → 128"):
+        adacode(*command, "--resume", "--patch", "128")
     printed(capfd)
-    adacode(*command, "--resume", "--learning-rate", "1e-5")
+    adacode(*command, "--resume", "--learning-rate", "1e-5", "--batch", "2")
     out, err = printed(capfd)
     assert out == ["basis-ground.safetensors", "basis-sky.safetensors"]
     assert "basis-ground continues with another setting: basis.optimiser.rate: 0.0005 → 1e-05" in err
-    assert not list(tmp_path.glob("*.checkpoint"))
+    assert "basis-ground continues with another setting: basis.batch: 1 → 2" in err
 
 
 def test_minutes_alone_end_a_run(shards, tmp_path):

@@ -228,7 +228,7 @@ def test_a_damaged_crop_is_named(tmp_path):
     with crop.shard.open("r+b") as file:
         file.seek(crop.offset)
         file.write(bytes(crop.size))
-    with pytest.raises(TrainingError, match=crop.key):
+    with pytest.raises(TrainingError, match=f"{crop.shard.name}: is damaged"):
         HostCrops(contents, keep=True, workers=2)
 
 

@@ -182,10 +182,10 @@ def test_validation_is_split_by_photograph(photos, tmp_path):
     save(photos / "lonely/only.png", picture(80))
     manifest = made(photos, tmp_path / "out", validation=0.25)
     train, validation = (cropped_photos(tmp_path / "out", split) for split in ("train", "validation"))
-    assert not train & validation
-    assert {file.split("/")[0] for file in validation} == {"ground", "sky"}
-    assert len(validation) == 2
-    assert manifest["crops"]["validation"]["lonely"] == 0
+    assert train & validation == {"lonely/only.png"}, "of one photograph, crops are held out"
+    assert {file.split("/")[0] for file in validation} == {"ground", "sky", "lonely"}
+    assert len(validation) == 3
+    assert manifest["held_out_by"] == {"ground": "photographs", "lonely": "crops", "sky": "photographs"}
 
 
 def test_categories_are_found_without_labels(tmp_path):
@@ -216,9 +216,14 @@ def test_photographs_without_categories_need_a_word(tmp_path):
 
 def test_a_category_with_nothing_usable_is_named(photos, tmp_path):
     save(photos / "fog/a.png", np.full((100, 100, 3), 200, np.uint8))
-    with pytest.raises(TrainingError, match=r"fog.*fog/a\.png, is flat"):
-        made(photos, tmp_path / "out")
-    assert contents(tmp_path / "out") == {}
+    manifest = made(photos, tmp_path / "out")
+    assert manifest["categories"] == ["ground", "sky"]
+    assert manifest["left_out"]["categories"]["fog"]["what"] == "1 flat (at best 0, limit 2)"
+    for name in ("ground", "sky"):
+        shutil.rmtree(photos / name)
+    with pytest.raises(TrainingError, match="fog: has no photograph that can be used: 1 flat"):
+        made(photos, tmp_path / "none")
+    assert contents(tmp_path / "none") == {}
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])

@@ -75,7 +75,7 @@ def test_settings_that_changed_are_named_each(tmp_path):
     leave(tmp_path, unfinished=("fused",))
     changed = {
         "fuse.loss.pixel": "1.0 → 2.0",
-        "fuse.batch": "2 → 4",
+        "fuse.patch": "64 → 128",
         "network.code_dim": "8 → 16",
         "seed": "0 → 5",
     }
@@ -112,12 +112,13 @@ def test_length_and_other_stages_may_change(tmp_path):
     assert RunFolder(tmp_path, resume=True).read_checkpoint("fused", "fuse", recipe)[1] == []
 
 
-def test_what_helps_against_an_infinite_loss_may_change_and_is_reported(tmp_path):
+def test_what_helps_against_an_infinite_loss_or_too_little_memory_may_change_and_is_reported(tmp_path):
     leave(tmp_path, unfinished=("fused",))
-    recipe = tiny_recipe(fuse__optimiser__rate=1e-5, fuse__optimiser__clip=0.5, precision="bf16")
+    recipe = tiny_recipe(fuse__optimiser__rate=1e-5, fuse__optimiser__clip=0.5, precision="bf16", fuse__batch=1)
     found, changed = RunFolder(tmp_path, resume=True).read_checkpoint("fused", "fuse", recipe)
     assert found.steps == 3
-    assert {text.split(":")[0] for text in changed} == {"fuse.optimiser.rate", "fuse.optimiser.clip", "precision"}
+    names = {"fuse.optimiser.rate", "fuse.optimiser.clip", "precision", "fuse.batch"}
+    assert {text.split(":")[0] for text in changed} == names
 
 
 def test_settings_of_stages_that_ran_earlier_stay_as_they_were(tmp_path):

@@ -34,10 +34,8 @@ def copied(finished, tmp_path) -> Path:
 
 def test_a_run_leaves_weights_a_log_and_samples_for_every_stage(finished):
     files = {path.name for path in finished.iterdir() if path.is_file()}
-    assert files == {name + suffix for name in NAMES for suffix in (".safetensors", ".jsonl")} | {
-        "recipe.json",
-        "shards.json",
-    }
+    of_stages = {name + suffix for name in NAMES for suffix in (".safetensors", ".jsonl", ".checkpoint")}
+    assert files == of_stages | {"recipe.json", "shards.json", "stages.json"}
     logged = [json.loads(line) for line in (finished / "fused.jsonl").read_text().splitlines()]
     assert [line["step"] for line in logged] == [2, 4, 6]
     assert ["validation/psnr" in line for line in logged] == [False, True, True]
@@ -121,7 +119,7 @@ def test_a_whole_training_that_is_stopped_everywhere_ends_in_the_same_weights(fi
     assert sessions > len(NAMES)
     for name in NAMES:
         assert (folder.path / f"{name}.safetensors").read_bytes() == (finished / f"{name}.safetensors").read_bytes()
-    assert not list(folder.path.glob("*.checkpoint"))
+    assert {path.stem for path in folder.path.glob("*.checkpoint")} == set(NAMES)
     steps = [json.loads(line)["step"] for line in (folder.path / "fused.jsonl").read_text().splitlines()]
     assert all(a < b for a, b in pairwise(steps))
 
@@ -178,7 +176,7 @@ def test_files_of_another_family_or_stage_are_refused(finished, tmp_path, shards
         run_fuse(session(OTHER), finished)
     (tmp_path / "run").mkdir()
     shutil.copy(finished / "basis-start.safetensors", tmp_path / "run")
-    with pytest.raises(TrainingError, match="not hold a stage-I network of this family"):
+    with pytest.raises(TrainingError, match=r"basis-start\.safetensors: began with other settings: network\.add_base"):
         run_basis(session(OTHER))
     with pytest.raises(TrainingError, match="not hold a stage-II network"):
         run_restore(session(), finished / "sr-x4.safetensors", task="sr", scale=4)

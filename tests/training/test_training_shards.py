@@ -111,19 +111,51 @@ def test_a_damaged_shard_is_named(damage, folder):
         Shards(folder)
 
 
-@pytest.mark.parametrize("damage", ["start", "end", "gone"])
+def restated(folder, name):
+    """The manifest states the digest that the shard has now, as if it had been packed so."""
+    entries = json.loads((folder / "manifest.json").read_text())["shards"]
+    entry = next(entry for entry in entries if entry["file"] == name)
+    entry["sha256"] = sha256((folder / name).read_bytes()).hexdigest()
+    changed(folder, shards=entries)
+
+
+@pytest.mark.parametrize("damage", ["start", "end"])
 def test_a_crop_that_cannot_be_decoded_is_no_image(damage, folder):
     crop = Shards(folder).crops("train")[0]
     data = bytearray(crop.shard.read_bytes())
     if damage == "start":
         data[crop.offset : crop.offset + 20] = bytes(20)
-    elif damage == "end":
-        data[crop.offset + crop.size // 2 : crop.offset + crop.size] = bytes(crop.size - crop.size // 2)
     else:
-        data = data[: crop.offset + crop.size // 2]
+        data[crop.offset + crop.size // 2 : crop.offset + crop.size] = bytes(crop.size - crop.size // 2)
     crop.shard.write_bytes(data)
+    restated(folder, crop.shard.name)
     with pytest.raises(TrainingError, match=crop.key):
-        read_crop(crop)
+        read_crop(Shards(folder).crops("train")[0])
+
+
+@pytest.mark.parametrize("place", ["in the crop", "in another crop", "at the end"])
+def test_no_crop_is_used_of_a_shard_with_one_changed_bit(place, folder):
+    """The size stays, and OpenCV decodes the crop without a complaint."""
+    first, second = (crop for crop in Shards(folder).crops("train")[:2])
+    places = {"in the crop": first.offset + first.size // 2, "in another crop": second.offset + second.size // 2}
+    data = bytearray(first.shard.read_bytes())
+    data[places.get(place, len(data) - 1)] ^= 1
+    first.shard.write_bytes(data)
+    for crop in Shards(folder).crops("train")[:2]:
+        with pytest.raises(TrainingError, match=r"train-000000\.tar: is damaged: its SHA-256") as caught:
+            read_crop(crop)
+        assert "Copy it again" in caught.value.hint
+
+
+def test_what_changes_after_the_verification_is_noticed_too(folder):
+    first, second = Shards(folder).crops("train")[:2]
+    read_crop(first)
+    data = bytearray(first.shard.read_bytes())
+    data[second.offset + second.size // 2] ^= 1
+    first.shard.write_bytes(data)
+    read_crop(first)
+    with pytest.raises(TrainingError, match="has changed since it was verified"):
+        read_crop(second)
 
 
 def test_a_crop_of_a_vanished_shard_is_reported(whole, tmp_path):

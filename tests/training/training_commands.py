@@ -21,13 +21,13 @@ def adacode(*arguments: object) -> None:
     typer.main.get_command(app)([str(a) for a in arguments], standalone_mode=False)
 
 
-def started(*arguments: object) -> subprocess.Popen[str]:
-    """The command as a process of its own."""
+def started(*arguments: object, program: list[str] | None = None, cwd: Path | None = None) -> subprocess.Popen[str]:
+    """The command as a process of its own; or another program, in the same environment."""
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "dumb"}
-    command = [sys.executable, "-m", "adacode_cli", *(str(a) for a in arguments)]
+    command = program or [sys.executable, "-m", "adacode_cli", *(str(a) for a in arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=env, text=True, **pipes, preexec_fn=heed_interrupts)  # noqa: PLW1509
+    return subprocess.Popen(command, env=env, cwd=cwd, text=True, **pipes, preexec_fn=heed_interrupts)  # noqa: PLW1509
 
 
 def heed_interrupts() -> None:

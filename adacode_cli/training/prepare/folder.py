@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from adacode_cli import atomic
 from adacode_cli.errors import OutputError, translated
 from adacode_cli.training.prepare.examine import LeftOut
 from adacode_cli.training.prepare.packing import Member, ShardEntry
+from adacode_cli.training.prepare.refused import Refusal
 from adacode_cli.training.prepare.settings import PrepareSettings
 from adacode_cli.training.shards import FORMAT, MANIFEST, SPLITS
 
@@ -79,16 +80,25 @@ def _noted(path: Path) -> list[str]:
     return [name for name in names if Path(name).name == name and name.endswith(".tar")]
 
 
+@dataclass(frozen=True)
+class AllLeftOut:
+    """files that are not used, categories without any that is, and reason → number of crops that are not used."""
+
+    files: Sequence[LeftOut]
+    categories: Mapping[str, Refusal]
+    crops: Mapping[str, int]
+
+
 def manifest_of(
     settings: PrepareSettings,
     *,
     members: Mapping[str, Sequence[Member]],
     shards: Sequence[ShardEntry],
     areas: Mapping[str, int],
-    left_out: Sequence[LeftOut],
-    left_out_crops: Mapping[str, int],
+    left_out: AllLeftOut,
+    held_out_by: Mapping[str, str],
 ) -> dict[str, object]:
-    """The manifest. members: split → crops; areas: photograph → pixels; left_out_crops: reason → number.
+    """The manifest. members: split → crops; areas: photograph → pixels; held_out_by: category → what was counted.
 
     It has no path of this machine and no time, so that the same input gives the same bytes.
     """
@@ -107,15 +117,17 @@ def manifest_of(
         "categories_found": settings.categories is not None,
         "measures": {"min_side_px": settings.crop_px, **asdict(settings.limits)},
         "validation": settings.validation,
+        "held_out_by": dict(held_out_by),
         "photographs": len(photos),
         "megapixels": round(sum(areas[file] for file in photos) / 1e6, 3),
         "shards": [asdict(shard) for shard in shards],
         "crops": {split: {c: counts[split][c] for c in categories} for split in SPLITS},
         "statistics": _statistics(members["train"]),
         "left_out": {
-            "counts": dict(sorted(Counter(one.reason for one in left_out).items())),
-            "crops": dict(left_out_crops),
-            "files": [_left_out(one) for one in sorted(left_out, key=lambda one: one.file)],
+            "counts": dict(sorted(Counter(one.reason for one in left_out.files).items())),
+            "categories": {name: asdict(why) for name, why in sorted(left_out.categories.items())},
+            "crops": dict(left_out.crops),
+            "files": [_left_out(one) for one in sorted(left_out.files, key=lambda one: one.file)],
         },
     }
 

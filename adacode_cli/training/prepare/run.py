@@ -16,7 +16,7 @@ from typing import Any
 
 from adacode_cli.errors import TrainingError, UsageError
 from adacode_cli.training.prepare.examine import Describe, Examined, LeftOut, duplicates, examine
-from adacode_cli.training.prepare.folder import SPOOL, OutputFolder, manifest_of
+from adacode_cli.training.prepare.folder import SPOOL, AllLeftOut, OutputFolder, manifest_of
 from adacode_cli.training.prepare.packing import (
     TAR_END,
     Member,
@@ -28,7 +28,8 @@ from adacode_cli.training.prepare.packing import (
     write_shard,
 )
 from adacode_cli.training.prepare.photos import category_of, find_photos
-from adacode_cli.training.prepare.selection import SplitCrops, rank, validation_photos, within
+from adacode_cli.training.prepare.refused import Refusal, refusal
+from adacode_cli.training.prepare.selection import SplitCrops, held_out, rank, within
 from adacode_cli.training.prepare.settings import PrepareSettings
 from adacode_cli.training.shards import SPLITS, SUFFIXES
 
@@ -36,7 +37,6 @@ OnPhoto = Callable[[int, int, str], None]
 """Called after each photograph with the number that is done, the total, and its path below the folder."""
 
 _MB = 10**6
-_LOOSER = "The limits are options: `adacode train prepare --help`."
 _REMEDIES = (
     "Sort the photographs into one sub-folder for each category (PHOTOS/nature, PHOTOS/indoor, …), "
     "or let categories be found: --categories 5."
@@ -53,11 +53,15 @@ class Prepared:
 
 @dataclass
 class _Pool:
-    """The result of the pass over the photographs: their measures, and the places of their crops in the spool."""
+    """The result of the pass over the photographs: their measures, and the places of their crops in the spool.
+
+    refused: categories without a photograph that can be used.
+    """
 
     photos: list[Examined] = field(default_factory=list)
     crops: dict[str, list[SpooledCrop]] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
+    refused: dict[str, Refusal] = field(default_factory=dict)
 
     def drop(self, ones: Iterable[LeftOut]) -> None:
         """Removes photographs."""
@@ -82,8 +86,8 @@ def prepare(photos: Path, output: Path, settings: PrepareSettings, on_photo: OnP
         pool = _examined(photos, files, settings, describe=describe, spool=spool, on_photo=on_photo)
         _drop_duplicates(pool, settings.limits.duplicate_bits)
         categories = _categories(pool, photos, settings, files)
-        members, num_beyond = _chosen(pool, categories, settings)
-        return _written(folder, pool, settings, members=members, num_beyond=num_beyond, spool=spool)
+        chosen = _chosen(pool, categories, settings)
+        return _written(folder, pool, settings, chosen=chosen, spool=spool)
 
 
 def _describer(settings: PrepareSettings) -> Describe | None:
@@ -147,16 +151,20 @@ def _categories(pool: _Pool, folder: Path, settings: PrepareSettings, files: lis
         return _found(pool, folder, settings.categories, settings.seed)
     named = {photo.file: str(category_of(photo.file)) for photo in pool.photos}
     for category in sorted({c for file in files if (c := category_of(file))} - set(named.values())):
-        first = next(one for one in pool.left_out if category_of(one.file) == category)
-        what = f"has no photograph that can be used (the first, {first.file}, is {first.reason})"
-        raise TrainingError(what, path=folder / category, hint=f"Move the folder away. {_LOOSER}")
+        pool.refused[category] = refusal([one for one in pool.left_out if category_of(one.file) == category])
+    if not named:
+        category, why = next(iter(pool.refused.items()))
+        raise TrainingError(f"has no photograph that can be used: {why.what}", path=folder / category, hint=why.hint)
     return named
 
 
 def _found(pool: _Pool, folder: Path, count: int, seed: int) -> dict[str, str]:
     if len(pool.photos) < count:
-        what = f"holds {len(pool.photos)} usable photographs, too few for {count} categories"
-        raise TrainingError(what, path=folder, hint=f"Ask for fewer --categories. {_LOOSER}")
+        why = refusal(pool.left_out)
+        others = f"; the others: {why.what}" if pool.left_out else ""
+        what = f"holds {len(pool.photos)} usable photographs, too few for {count} categories{others}"
+        hint = f"Ask for fewer --categories. {why.hint if pool.left_out else ''}".rstrip()
+        raise TrainingError(what, path=folder, hint=hint)
     from adacode_cli.training.prepare.categories import clustered
 
     labels = clustered([photo.features for photo in pool.photos if photo.features is not None], count, seed)
@@ -165,23 +173,36 @@ def _found(pool: _Pool, folder: Path, count: int, seed: int) -> dict[str, str]:
     return {photo.file: f"category-{label + 1:0{digits}d}" for photo, label in zip(pool.photos, labels, strict=True)}
 
 
-def _chosen(pool: _Pool, categories: dict[str, str], settings: PrepareSettings) -> tuple[dict[str, list[Member]], int]:
-    """Split → crops in the order of the shards, and how many crops --max-mb leaves out."""
-    sorted_out: dict[str, SplitCrops] = {}
+@dataclass(frozen=True)
+class _Chosen:
+    """members: split → crops in the order of the shards. dropped: reason → number of crops that are left out.
+
+    held_out_by: category → what its share for validation was counted in.
+    """
+
+    members: dict[str, list[Member]]
+    dropped: dict[str, int]
+    held_out_by: dict[str, str]
+
+
+def _chosen(pool: _Pool, categories: dict[str, str], settings: PrepareSettings) -> _Chosen:
+    found = {}
     for category in sorted(set(categories.values())):
-        own = [photo.file for photo in pool.photos if categories[photo.file] == category]
-        aside = validation_photos(own, settings.validation, settings.seed)
-        splits: SplitCrops = {split: [] for split in SPLITS}
-        for file in own:
-            splits["validation" if file in aside else "train"] += pool.crops[file]
-        sorted_out[category] = splits
+        own = {photo.file: pool.crops[photo.file] for photo in pool.photos if categories[photo.file] == category}
+        found[category] = held_out(own, settings.validation, settings.seed, settings.crop_px)
+    sorted_out = {category: one.splits for category, one in found.items()}
     before = _count(sorted_out)
     if settings.max_mb is not None:
         room = _room(settings.max_mb, settings.shard_mb)
         sorted_out = within(room, sorted_out, settings.seed)
         _require_fit(sorted_out, room, settings.max_mb)
     members = {split: _shuffled(sorted_out, split, settings.seed) for split in SPLITS}
-    return members, before - _count(sorted_out)
+    dropped = {
+        "flat": sum(photo.num_flat for photo in pool.photos),
+        "beside validation": sum(one.num_beside for one in found.values()),
+        "beyond max_mb": before - _count(sorted_out),
+    }
+    return _Chosen(members, dropped, {category: one.by for category, one in found.items()})
 
 
 def _count(categories: dict[str, SplitCrops]) -> int:
@@ -211,10 +232,10 @@ def _written(
     pool: _Pool,
     settings: PrepareSettings,
     *,
-    members: dict[str, list[Member]],
-    num_beyond: int,
+    chosen: _Chosen,
     spool: Spool,
 ) -> Prepared:
+    members = chosen.members
     max_bytes = int(settings.shard_mb * _MB)
     plan = [(split, i, group) for split in SPLITS for i, group in enumerate(packed(members[split], max_bytes))]
     names = [shard_name(split, i) for split, i, _ in plan]
@@ -227,8 +248,13 @@ def _written(
             shards.append(entry)
             firsts[split] += len(group)
         areas = {photo.file: photo.height * photo.width for photo in pool.photos}
-        dropped = {"flat": sum(photo.num_flat for photo in pool.photos), "beyond max_mb": num_beyond}
+        left_out = AllLeftOut(pool.left_out, pool.refused, chosen.dropped)
         manifest = manifest_of(
-            settings, members=members, shards=shards, areas=areas, left_out=pool.left_out, left_out_crops=dropped
+            settings,
+            members=members,
+            shards=shards,
+            areas=areas,
+            left_out=left_out,
+            held_out_by=chosen.held_out_by,
         )
         return Prepared(folder.finish(manifest), manifest)

@@ -6,7 +6,9 @@ Every choice follows from the seed and the photographs' names and sizes alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Literal
 
 from adacode_cli.training.prepare.packing import SpooledCrop
 
@@ -26,6 +28,50 @@ def validation_photos(files: Sequence[str], share: float, seed: int) -> frozense
         return frozenset()
     count = min(max(1, round(share * len(files))), len(files) - 1)
     return frozenset(sorted(files, key=lambda file: rank(seed, "validation", file))[:count])
+
+
+# A crop that shares more than this part of its pixels with a held-out one would show training what it must not see.
+_MAX_SHARED = 0.25
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The crops of a category by split. by: what the share for validation was counted in.
+
+    num_beside: crops in neither split, because they show much of what is held out.
+    """
+
+    splits: SplitCrops
+    by: Literal["photographs", "crops"] = "photographs"
+    num_beside: int = 0
+
+
+def held_out(crops: Mapping[str, Sequence[SpooledCrop]], share: float, seed: int, side: int) -> HeldOut:
+    """Divides the crops of a category, which are given by photograph and have `side` pixels, into the two splits.
+
+    Where one photograph is more than the share, crops are counted, because a half or a third of such a category would
+    be lost for training. The others of their photographs are used if they hardly overlap with them.
+    """
+    every = [crop for own in crops.values() for crop in own]
+    if share * len(crops) >= 1 or share == 0:
+        aside = validation_photos([*crops], share, seed)
+        train = [crop for crop in every if crop.file not in aside]
+        return HeldOut({"train": train, "validation": [crop for crop in every if crop.file in aside]})
+    files = sorted(crops, key=lambda file: rank(seed, "validation", file))
+    in_turn = [crop for file in files for crop in sorted(crops[file], key=lambda crop: (crop.y, crop.x))]
+    chosen = in_turn[: max(1, round(share * len(every)))]
+    rest = [crop for crop in every if not any(crop is one for one in chosen)]
+    train = [crop for crop in rest if all(_shared(crop, one, side) <= _MAX_SHARED for one in chosen)]
+    if not train:  # as with a photograph of one crop
+        return HeldOut({"train": every, "validation": []}, "crops")
+    return HeldOut({"train": train, "validation": chosen}, "crops", len(rest) - len(train))
+
+
+def _shared(a: SpooledCrop, b: SpooledCrop, side: int) -> float:
+    """The part of their pixels that two crops share."""
+    if a.file != b.file:
+        return 0.0
+    return max(0, side - abs(a.y - b.y)) * max(0, side - abs(a.x - b.x)) / side**2
 
 
 def by_turns(crops: Iterable[SpooledCrop], seed: int) -> list[SpooledCrop]:

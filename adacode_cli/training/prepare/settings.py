@@ -10,7 +10,7 @@ from adacode_cli.errors import UsageError
 
 Encoding = Literal["jpeg", "webp"]
 
-_MIN_CROP_PX = 32
+MIN_CROP_PX = 32
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class PrepareSettings:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        _require(self.crop_px >= _MIN_CROP_PX, f"crops have at least {_MIN_CROP_PX} px a side")
+        _require(self.crop_px >= MIN_CROP_PX, f"crops have at least {MIN_CROP_PX} px a side")
         _require(self.categories is None or self.categories >= 1, "at least one category can be found")
         _require(
             self.features is None or self.categories is not None, "--features describes photographs to --categories"
