@@ -25,7 +25,7 @@ from adacode_cli.checkpoints.location import (
 )
 from adacode_cli.errors import WeightsError
 
-DETECTOR_HINT = "Use a file that `adacode train detect` wrote."
+DETECTOR_HINT = "Use `--detect scratches`, or a file that `adacode train detect` wrote."
 
 
 def require_present(name: str, task: str, scales: Iterable[int] = (1,), folder: Path | None = None) -> None:

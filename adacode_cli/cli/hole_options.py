@@ -83,9 +83,10 @@ class HoleOptions:
     detect: Annotated[
         str | None,
         _place(
-            metavar="FILE",
-            help="The holes are the scratches, hairs, dust and creases that this detector finds in each image: a file "
-            "that 'adacode train detect' wrote. Look at some results before you trust it with an archive.",
+            metavar="NAME",
+            help="The holes are the scratches, hairs, dust and creases that this detector finds in each image: "
+            "'scratches', or a file that 'adacode train detect' wrote. Look at some results before you trust it with "
+            "an archive.",
         ),
         NoEffectOnResult("The journal has the digest of the detector's values, together with that of the weights."),
     ] = None
@@ -132,7 +133,7 @@ class HoleOptions:
         if self.mask_tolerance is not None and self.mask_color is None:
             raise UsageError("--mask-tolerance has no effect without --mask-color", hint="Add --mask-color '#rrggbb'.")
         if self.save_mask is not None and self.detect is None:
-            raise UsageError("--save-mask has no effect without --detect", hint="Add --detect FILE.")
+            raise UsageError("--save-mask has no effect without --detect", hint="Add --detect scratches.")
         if self.save_mask is not None and formats.of_any_suffix(self.save_mask.suffix) and not self.save_mask.is_dir():
             directory = self.save_mask.with_suffix("")
             hint = f"Name a directory, such as {directory}; the mask of each image lies in it, as a PNG file."
