@@ -6,7 +6,8 @@ model = spandrel.ModelLoader().load_from_file("sr-x4.safetensors")
 
 Two kinds of files are detected: those of `adacode weights export NAME --to single`, and checkpoints in the published
 AdaCode layout. spandrel hands over the tensors of a file without its metadata, so an exported file has its
-configuration among the tensors, too. Importing this module needs spandrel, which adacode does not install.
+configuration among the tensors, too. Importing this module needs spandrel and torchvision, which adacode does not
+install; without them it raises UsageError.
 """
 
 from __future__ import annotations
@@ -15,26 +16,33 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from spandrel import (
-    MAIN_REGISTRY,
-    Architecture,
-    ArchRegistry,
-    ArchSupport,
-    ImageModelDescriptor,
-    MaskedImageModelDescriptor,
-    ModelTiling,
-    StateDict,
-)
 from torch import Tensor
 
 from adacode_cli.checkpoints.format import CONFIG_TENSOR, config_in, own_tensors
 from adacode_cli.checkpoints.load import build
 from adacode_cli.checkpoints.published import PublishedLayout
 from adacode_cli.checkpoints.soundness import require_finite
-from adacode_cli.errors import WeightsError
+from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.input import with_hole
 from adacode_cli.model.network import AdaCode
+
+try:
+    from spandrel import (
+        MAIN_REGISTRY,
+        Architecture,
+        ArchRegistry,
+        ArchSupport,
+        ImageModelDescriptor,
+        MaskedImageModelDescriptor,
+        ModelTiling,
+        StateDict,
+    )
+except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that was built for another torch
+    raise UsageError(
+        f"spandrel cannot be imported: {error}",
+        hint="pip install spandrel torchvision, both for the torch that is installed (docs/export.md).",
+    ) from error
 
 # spandrel compares identifiers exactly; its extra architectures may contain one that is called AdaCode.
 ARCHITECTURE_ID = "adacode-cli"

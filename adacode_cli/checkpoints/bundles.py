@@ -172,6 +172,21 @@ def fetch_file(wanted: HubFile, access: HubAccess = DEFAULT_ACCESS) -> Path:
     return path
 
 
+def require_as_listed(path: Path) -> None:
+    """Raises WeightsError for a file with another digest than the catalogue beside it states, if there is one."""
+    beside = path.with_name(catalogue_file.FILE_NAME)
+    if not beside.is_file() or not path.is_file():
+        return
+    try:
+        known = {file.name: file.sha256 for file in catalogue_file.read(beside, "").files}
+    except WeightsError:
+        return  # a folder may have a file of that name for another purpose
+    expected = known.get(path.name)
+    if expected is not None:
+        hint = f"Copy it again. If it was changed on purpose, put it into a folder without {beside.name}."
+        integrity.verify(path, expected, hint=hint)
+
+
 def shared_parts_missing(path: Path) -> list[str]:
     """Names of the shared parts that a task of a family needs beside its file and that are not there.
 

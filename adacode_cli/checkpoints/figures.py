@@ -24,7 +24,10 @@ _PYIQA = "pyiqa:"
 
 @dataclass(frozen=True)
 class Figures:
-    """The means over one test set. metrics: (type, name, value). perceptual: the network that a distance is of."""
+    """The means over one test set. metrics: (type, name, value). perceptual: the network that a distance is of.
+
+    baseline_method: what the baseline is, "" for none; baseline: its values, in the order of `metrics`.
+    """
 
     file: str
     task: str
@@ -34,6 +37,8 @@ class Figures:
     perceptual: str
     metrics: tuple[tuple[str, str, float], ...]
     weights_sha256: str
+    baseline_method: str
+    baseline: tuple[float, ...]
 
     @property
     def title(self) -> str:
@@ -84,7 +89,14 @@ def _figures(path: Path, data: Any) -> Figures:  # noqa: ANN401 (what a file hol
     # The name of a file of a perceptual network, without its folders, which are private.
     shown = perceptual.replace("\\", "/").rpartition("/")[2]
     metrics = _metrics(data["restored"], shown)
-    return Figures(path.name, task, scale, _number(data["denoise"]), images, shown, metrics, digest)
+    method, baseline = data["baseline_method"], data["baseline"]
+    if method is not None and not (isinstance(method, str) and isinstance(baseline, dict)):
+        raise TypeError("baseline has no name, or no figures")
+    values = tuple(value for _, _, value in _metrics(baseline, shown)) if method else ()
+    if method and len(values) != len(metrics):
+        raise ValueError("baseline has other figures than the results")
+    denoise = _number(data["denoise"])
+    return Figures(path.name, task, scale, denoise, images, shown, metrics, digest, method or "", values)
 
 
 def _metrics(restored: Mapping[str, object], perceptual: str) -> tuple[tuple[str, str, float], ...]:

@@ -107,9 +107,16 @@ def fetch(
             what = f"has {found.file_size:,} bytes in the repository, and {expected_bytes:,} in its catalogue"
             raise WeightsError(what, path=wanted.address, hint=hint)
     path = Path(_asked(wanted, access))
-    if expected_sha256 is not None:
-        _compare(path, expected_sha256, wanted, hint)
+    expected = expected_sha256 or _stored_digest(path)
+    if expected is not None:
+        _compare(path, expected, wanted, access, hint)
     return path
+
+
+def _stored_digest(path: Path) -> str | None:
+    """The SHA-256 by which the cache names the content of a large file; None for a small one."""
+    name = path.resolve().name
+    return name if integrity.is_sha256(name) else None
 
 
 def fetch_small(wanted: HubFile, *, max_bytes: int, access: HubAccess = DEFAULT_ACCESS) -> Path:
@@ -226,12 +233,15 @@ def cached(wanted: HubFile, access: HubAccess = DEFAULT_ACCESS) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _compare(path: Path, expected: str, wanted: HubFile, hint: str) -> None:
+def _compare(path: Path, expected: str, wanted: HubFile, access: HubAccess, hint: str) -> None:
     from huggingface_hub import constants
 
     found = integrity.sha256_of(path)
     if found == expected:
         return
+    if access.local_files_only or is_offline():
+        hint = "It was damaged in the cache. With a network connection, the same command downloads it again."
+        raise integrity.mismatch(str(path), expected=expected, found=found, hint=hint)
     _remove(path)
     removed = f"The file was removed from the cache; run the same command again. If it fails again: {hint}"
     where = f"{wanted.address} at {constants.ENDPOINT}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from adacode_cli.checkpoints.figures import Figures
 from adacode_cli.checkpoints.location import HubBundle, HubRepo
-from adacode_cli.checkpoints.publication import Family, Publication, Sent
+from adacode_cli.checkpoints.publication import Family, Publication, Sent, require_own
 from adacode_cli.errors import WeightsError, translated
 from adacode_cli.tasks import TASKS
 
@@ -139,6 +139,7 @@ def _earlier(path: Path) -> tuple[dict[str, Any], str]:
     """The metadata and the text of a README.md in the folder."""
     from huggingface_hub import ModelCard
 
+    require_own(path)
     hint = "Correct the part between the two lines ---, or move the file away."
     try:
         with translated(WeightsError, "cannot be read", path, hint=hint):
@@ -191,12 +192,13 @@ def _entries(publication: Publication) -> str:
 
 def _figures(figures: Sequence[Figures]) -> str:
     rows = ["Means over test images, as `adacode eval` measured them with these weights:\n"]
-    rows += ["| test | task | images | metric | value |", "| --- | --- | --- | --- | --- |"]
+    rows += ["| test | task | images | metric | value | baseline |", "| --- | --- | --- | --- | --- | --- |"]
     for one in figures:
         test = _escaped(one.file.removesuffix(".eval.json"))
-        for kind, name, value in one.metrics:
+        others = [f"{value:.4f} ({_escaped(one.baseline_method)})" for value in one.baseline] or [""] * len(one.metrics)
+        for (kind, name, value), other in zip(one.metrics, others, strict=True):
             measured = f"{name}, {one.perceptual}" if kind not in ("psnr", "ssim") and one.perceptual else name
-            rows.append(f"| {test} | {one.title} | {one.images} | {_escaped(measured)} | {value:.4f} |")
+            rows.append(f"| {test} | {one.title} | {one.images} | {_escaped(measured)} | {value:.4f} | {other} |")
     return "\n".join(rows) + "\n"
 
 

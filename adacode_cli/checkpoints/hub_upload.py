@@ -7,16 +7,18 @@ downloads: HF_ENDPOINT, the token, proxies. A token is never part of a message.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adacode_cli.checkpoints import catalogue_file, hub
 from adacode_cli.checkpoints.connection import first_line, why_not_reached
 from adacode_cli.checkpoints.hub import log_as_others_do
-from adacode_cli.checkpoints.location import HubRepo
+from adacode_cli.checkpoints.location import HubFile, HubRepo
 from adacode_cli.checkpoints.publication import Sent
-from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.errors import OutputError, UsageError, WeightsError
+from adacode_cli.limits import MAX_CATALOGUE_BYTES
 from adacode_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -35,10 +37,13 @@ class Uploaded:
     is_new: bool
 
 
-def upload(files: Sequence[Sent], repo: HubRepo, message: str, *, private: bool = False) -> Uploaded:
+def upload(
+    files: Sequence[Sent], repo: HubRepo, message: str, *, families: Collection[str], private: bool = False
+) -> Uploaded:
     """Uploads files in one commit on the branch `repo.revision` (by default the main one), which is made if necessary.
 
-    private: a repository that is made is private; one that exists must be. Raises UsageError for a public one,
+    families: those of the files. private: a repository that is made is private; one that exists must be. Raises
+    UsageError for a public one and for a branch with further families, which its new catalogue would not name any more,
     OutputError where there is no token, no access, or no connection, and if the Hub has other files afterwards.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, constants
@@ -52,6 +57,7 @@ def upload(files: Sequence[Sent], repo: HubRepo, message: str, *, private: bool 
         if branch != constants.DEFAULT_REVISION:
             client.create_branch(repo.repo, branch=branch, exist_ok=True)
         head = str(client.model_info(repo.repo, revision=branch).sha)
+        _require_no_others(repo, head, families)
         operations = [CommitOperationAdd(file.name, _source(file)) for file in files]
         commit = client.create_commit(
             repo.repo, operations, commit_message=message, revision=branch, parent_commit=head
@@ -92,6 +98,20 @@ def _prepared(client: HfApi, repo: HubRepo, *, private: bool) -> bool:
         hint = "Leave out --private, make it private in its settings on the Hub, or name another repository."
         raise UsageError(f"{repo.repo} exists and is public, and --private is given; nothing was sent", hint=hint)
     return bool(found.private)
+
+
+def _require_no_others(repo: HubRepo, commit: str, families: Collection[str]) -> None:
+    """Raises UsageError if the catalogue of a commit has other families than those that are sent."""
+    wanted = HubFile(repo.repo, commit, catalogue_file.FILE_NAME)
+    try:
+        known = catalogue_file.read(hub.fetch_small(wanted, max_bytes=MAX_CATALOGUE_BYTES), "").families()
+    except WeightsError:
+        return  # there is none, or none that can be read
+    if others := [family for family in known if family not in families]:
+        hint = "Bundle all of them into one folder and push that, or name another repository or --revision."
+        named = ", ".join(others)
+        what = f"{repo.repo} has the family {named} too, which nobody would find any more; nothing was sent"
+        raise UsageError(what, hint=hint)
 
 
 def _require_arrived(client: HfApi, repo: HubRepo, commit: str, files: Sequence[Sent]) -> None:

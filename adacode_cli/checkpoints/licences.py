@@ -45,9 +45,13 @@ def is_mix(licence: str) -> bool:
 def stricter_than(given: str, licence: str) -> str:
     """A licence of the expression `licence` that demands more than all of `given`, by the table; "" if there is none.
 
-    Licences that the table does not have are not compared.
+    Licences that the table does not have are not compared, except that none of them undoes "All rights reserved".
     """
     most = _rank(strictest(given))[0]
+    reserved = _RANKS[_RESERVED][0]
+    if most == _UNKNOWN[0] and any(_rank(name)[0] == reserved for name in _effective(licence)):
+        # Its owner may state another licence, but then the photographs are prepared with that one.
+        return next(name for name in _effective(licence) if _rank(name)[0] == reserved)
     known = [name for name in _effective(licence) if most < _rank(name)[0] < _UNKNOWN[0]]
     return max(known, key=_rank, default="")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints import catalogue_file, hub, store
-from adacode_cli.checkpoints.bundles import Bundle, fetch_file, open_bundle, shared_parts_missing
+from adacode_cli.checkpoints.bundles import Bundle, fetch_file, open_bundle, require_as_listed, shared_parts_missing
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, check_denoise, read_weights, write_weights
 from adacode_cli.checkpoints.hub import DEFAULT_ACCESS, HubAccess
@@ -210,6 +210,9 @@ class WeightsSource:
                 return _Opened(bundle.catalogue, bundle.chosen, bundle)
             case HubFile():
                 return _Opened(self.catalogue, LocalFile(fetch_file(self.location, self.access)))
+            case LocalFile(path):
+                require_as_listed(path)
+                return _Opened(self.catalogue, self.location)
             case _:
                 return _Opened(self.catalogue, self.location)
 

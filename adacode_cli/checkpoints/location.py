@@ -129,7 +129,7 @@ def parse(name: str | Path, catalogue: Catalogue, *, bare_hub: bool = False) -> 
         return EntryName(name)
     path = _expanded(name)
     looks_like_path = "/" in name or "\\" in name or path.suffix.lower() in SUFFIXES
-    if not name or (not looks_like_path and not path.exists()):
+    if not name or (not looks_like_path and not _exists(path)):
         raise catalogue.unknown(name)
     if bare_hub and not _is_local(path) and (repo := _HUB_NAME.fullmatch(name)) is not None and repo[2] is None:
         return parse_hub(f"{HUB_PREFIX}{name}")
@@ -232,7 +232,11 @@ def _repository(name: str, text: str) -> HubRepo:
 
 
 def _checked(revision: str, text: str) -> str:
-    if not _REVISION.fullmatch(revision) or any(part in ("", ".", "..") for part in revision.split("/")):
+    # Git allows neither of these in the name of a branch or a tag.
+    parts_fit = all(
+        part and not part.startswith(".") and not part.endswith((".", ".lock")) for part in revision.split("/")
+    )
+    if not _REVISION.fullmatch(revision) or not parts_fit or ".." in revision:
         raise _malformed(text, f"{revision!r} is not a valid revision" if revision else "the revision is empty")
     return revision
 

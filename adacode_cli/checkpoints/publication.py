@@ -17,6 +17,7 @@ from adacode_cli.checkpoints.base_models import NOT_STATED, joined_licences, not
 from adacode_cli.checkpoints.bundles import Bundle
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, FamilyFile
 from adacode_cli.checkpoints.format import Provenance, read_weights
+from adacode_cli.checkpoints.load import load_network
 from adacode_cli.checkpoints.location import LocalBundle
 from adacode_cli.checkpoints.priors import read_prior
 from adacode_cli.errors import WeightsError, translated
@@ -93,6 +94,8 @@ def collected(folder: Path) -> Publication:
     bundle = _opened(folder)
     catalogue = _with_priors(bundle)
     parts = [*_parts(bundle), *_priors(bundle, catalogue)]
+    for entry in catalogue.entries:
+        load_network(bundle.paths(entry))  # what nobody could use is not published
     by_name = {part.file.name: part.provenance for part in parts}
     for entry in catalogue.entries:
         _require_same_licence(entry, by_name, path)
@@ -190,5 +193,14 @@ def _notices(folder: Path, parts: Sequence[Part]) -> Iterator[Sent]:
 
 
 def _content(path: Path) -> bytes:
+    require_own(path)
     with translated(WeightsError, "cannot be read", path, hint="Check its permissions."):
         return path.read_bytes()
+
+
+def require_own(path: Path) -> None:
+    """Raises WeightsError for a link that leads out of its folder: a text from elsewhere would be published."""
+    with translated(WeightsError, "cannot be read", path, hint="Check its permissions."):
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            hint = "Copy the file that is to be published into the folder."
+            raise WeightsError("is a link to a file outside of the folder", path=path, hint=hint)

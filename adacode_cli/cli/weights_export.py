@@ -24,7 +24,7 @@ EPILOG = """Examples:
   adacode weights export compact-sr-x4 --to single -o sr-x4.safetensors
   adacode weights export compact-sr-x4 --to onnx -o sr-x4.onnx
   adacode weights export compact-sr-x4 --to onnx --denoise 0.3 -o grainy.onnx
-  adacode weights export mine.safetensors --to published -o mine.pth
+  adacode weights export mine/mine-sr-x4 --to single -o mine.safetensors
 
 The file's path is printed on standard output."""
 
@@ -35,7 +35,9 @@ def export(
     context: typer.Context,
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="A name from 'adacode weights list', a file of weights, or a hub: file."),
+        typer.Argument(
+            metavar="NAME", help="A name from 'adacode weights list', a file, DIR/ENTRY of a bundle, or a hub: place."
+        ),
     ],
     *,
     to: Annotated[

@@ -100,7 +100,8 @@ def push(
         from adacode_cli.checkpoints.hub_upload import upload
 
         summary = message or f"Weights: {', '.join(family.name for family in publication.families)}"
-        done = upload(sending.files, place, summary, private=private)
+        families = [family.name for family in publication.families]
+        done = upload(sending.files, place, summary, families=families, private=private)
     sending.show(done, json=json)
 
 

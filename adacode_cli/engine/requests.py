@@ -67,8 +67,12 @@ def hole_of(mask: object, image: Pixels, grow: int, feather: int, *, exemplars: 
     given = None if mask is None else taken_mask(mask)
     hole = given if isinstance(given, Hole) or given is None else Hole(given, grow, feather, exemplars=exemplars)
     if hole is None or hole.mask.shape != image.shape[:2] or hole.mask.dtype != np.bool_:
-        found = "no mask" if hole is None else f"a {hole.mask.dtype} mask of shape {hole.mask.shape}"
+        found = "no mask" if hole is None else f"a mask of type {hole.mask.dtype} and shape {hole.mask.shape}"
         hint = "Give a boolean mask, H×W, True in the holes; of values from 0 to 255, mask > 127."
+        if hole is not None and hole.mask.dtype == np.bool_:
+            hint = (
+                "Give a mask of the image's height and width; of a mask with a further axis, mask[..., 0] or mask[0]."
+            )
         raise InputError(f"{found} for an image of {image.shape[:2]}", hint=hint)
     if hole.grown.all():  # The network would make a nearly black image of nothing.
         grows = "" if hole.mask.all() else f", which grows by {hole.grow_px} px,"

@@ -63,7 +63,7 @@ def _results(images: Iterable[Any], masks: object, one: One) -> Iterator[Any]:
         try:
             result = _one_or_batch(image, mask, one)
         except AdaCodeError as error:
-            error.path = error.path or f"images[{index}]"
+            error.path = f"images[{index}]" if error.path is None else f"images[{index}]: {error.path}"
             raise
         yield result
     if several and next(following, _END) is not _END:

@@ -195,6 +195,8 @@ def _licensed(found: dict[str, Weights], licence: str | None, on_note: OnNote) -
 
 
 def _under(found: Mapping[str, Weights], licence: str, on_note: OnNote) -> dict[str, Weights]:
+    if not licence.strip() or not licence.isprintable():
+        raise UsageError("--licence has to be one line of text", hint="Give an SPDX identifier, such as CC-BY-4.0.")
     unknown: list[str] = []
     under = {}
     for part, weights in found.items():

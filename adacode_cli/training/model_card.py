@@ -146,10 +146,11 @@ def _files(family: BundledFamily) -> Iterable[Sequence[str]]:
 
 
 def _usage(family: BundledFamily) -> str:
-    masks = {part.file: " --mask-dir masks" if _task(part).fills_hole else "" for part in family.tasks}
-    commands = [f"    adacode {_task(p).name} photos{masks[p.file]} --weights DIR/{p.file}" for p in family.tasks]
+    masks = {task: " --mask-dir masks" if task.fills_hole else "" for task in map(_task, family.tasks)}
+    commands = [f"    adacode {task.name} photos{more} --weights DIR" for task, more in masks.items()]
     beside = " and ".join(f"`{part.file}`" for part in family.parts[:2])
-    return "\n".join((*commands, "", f"DIR is the folder of this card; {beside} must lie beside a task's file.\n"))
+    more = f"Of single files, {beside} must lie beside a task's file.\n"
+    return "\n".join((*commands, "", f"DIR is the folder of this card, or its place on the Hub. {more}"))
 
 
 def _base_models(family: BundledFamily) -> Sequence[str]:

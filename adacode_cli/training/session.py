@@ -213,7 +213,7 @@ class TrainingSession:
             self.listeners.on_begin(name, settings)
         optimisation = Optimisation(stage, settings, self.seed(name), self.recipe.precision)
         batches = self.data.batches(stage.network.config, self.recipe, settings, self.seed(name), category)
-        found = self._begin(name, kind)
+        found = self._begin(name, kind, settings.steps)
         if found is None:
             point = Point()
             optimisation.begin(lambda i: batches(i, BEGINNING).to(stage.device))
@@ -221,16 +221,23 @@ class TrainingSession:
             point = Point(found.steps, found.seconds)
             optimisation.load(found.tensors, found.counters)
         if self._run(name, optimisation, batches, category, point):
-            return self._finish(name, stage, *stage.result(optimisation.result(), optimisation.ranges()))
+            return self._finish(name, kind, stage, *stage.result(optimisation.result(), optimisation.ranges()))
         self.processes.any(
             False
         )  # a launcher ends all processes when one ends, so wait until the checkpoint is written
         self.stopped = name
         return None
 
-    def _begin(self, name: str, kind: StageName) -> Checkpoint | None:
-        """Makes the run folder ready for a stage; returns the checkpoint that it is to continue from, if any."""
+    def _begin(self, name: str, kind: StageName, steps: int) -> Checkpoint | None:
+        """Makes the run folder ready for a stage; returns the checkpoint that it is to continue from, if any.
+
+        steps: where the stage is to end. Raises TrainingError for a checkpoint beyond that.
+        """
         found, changed = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
+        if found is not None and found.steps > steps:
+            hint = "Give as many --steps as before, or more; a mistake here would end the training for good."
+            what = f"{name} has done {found.steps} steps already, and would have to end after {steps}"
+            raise TrainingError(what, path=self.folder.checkpoint(name), hint=hint)
         self.processes.any(False)  # all have read it before one writes
         for change in changed:
             self.listeners.on_note(f"{name} continues with another setting: {change}")
@@ -261,7 +268,9 @@ class TrainingSession:
         with closing(ordered(make, point.steps, workers)) as batches:
             return run_loop(optimisation, batches, watcher, self.pace, point=point, stop=self.listeners.stop)
 
-    def _finish(self, name: str, stage: Stage, state: dict[str, Tensor], ranges: Ranges) -> dict[str, Tensor]:
+    def _finish(
+        self, name: str, kind: StageName, stage: Stage, state: dict[str, Tensor], ranges: Ranges
+    ) -> dict[str, Tensor]:
         if self._leads:
             provenance = replace(self.stated, recipe=json.dumps(self.recipe.to_dict(), sort_keys=True))
             weights = Weights("whole", stage.network.config, provenance, state, ranges=ranges)
@@ -271,9 +280,18 @@ class TrainingSession:
                 self.folder.checkpoint(name).unlink(missing_ok=True)
             self.written.append(name)
             self.listeners.on_finished(name)
+            self._warn_of_few_steps(name, kind)
             self._warn_of_idle_codes(name, stage)
         self.processes.any(False)  # wait for the file, because the next stage may read it
         return state
+
+    def _warn_of_few_steps(self, name: str, kind: StageName) -> None:
+        steps, warmup = self.reached.steps, self.recipe.stage(kind).optimiser.warmup
+        if steps < warmup:
+            self.listeners.on_note(
+                f"warning: {name} ended at step {steps}, before the learning rate had risen (at step {warmup}): it has "
+                "learnt next to nothing, and images made with it are unusable"
+            )
 
     def _warn_of_idle_codes(self, name: str, stage: Stage) -> None:
         if stage.frozen:

@@ -105,6 +105,8 @@ FIGURES = {
     "perceptual": "/home/me/lpips.safetensors",
     "images": 51,
     "restored": {"psnr": 25.70321, "ssim": 0.67712, "perceptual": 0.24701},
+    "baseline_method": "bicubic",
+    "baseline": {"psnr": 25.05, "ssim": 0.645, "perceptual": 0.369},
 }
 
 
@@ -121,7 +123,7 @@ def test_figures_become_a_model_index(tmp_path):
     ]
     assert {one.task_name for one in found} == {"super-resolution ×4, denoise 0.5"}
     assert "/home" not in text
-    assert "LPIPS, lpips.safetensors" in text
+    assert "| LPIPS, lpips.safetensors | 0.2470 | 0.3690 (bicubic) |" in text
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,9 @@ def test_figures_become_a_model_index(tmp_path):
         {"restored": {"psnr": None}},
         {"restored": {"psnr": "25", "ssim": None, "perceptual": None}},
         {"restored": []},
+        {"baseline": {"psnr": 25.0}},
+        {"baseline": {"psnr": 25.0, "ssim": None, "perceptual": None}},
+        {"baseline_method": 3},
         {"denoise": "all"},
         {"perceptual": 3},
     ],

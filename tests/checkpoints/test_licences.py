@@ -57,7 +57,9 @@ def test_what_may_not_take_the_place_of_what():
     assert stricter_than("Apache-2.0", "CC-BY-SA-4.0") == "CC-BY-SA-4.0"
     assert stricter_than("CC-BY-SA-4.0 AND MIT", "CC-BY-SA-3.0") == ""
     assert stricter_than("CC0-1.0", "the museum's own terms") == "", "it is not known whether they demand more"
-    assert stricter_than("my own terms", RESERVED) == "", "what is unknown counts as strictest"
+    assert stricter_than("my own terms", RESERVED) == RESERVED, "only its owner could allow that"
+    assert stricter_than("my own terms", "CC-BY-NC-4.0") == "", "what is unknown counts as strictest"
+    assert stricter_than(RESERVED, RESERVED) == ""
     assert unknown_in("MIT AND the museum's own terms AND LicenseRef-not-stated") == [
         "the museum's own terms",
         NOT_STATED,

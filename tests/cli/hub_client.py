@@ -13,7 +13,8 @@ import torch
 sys.path.append(str(Path(__file__).parents[1] / "checkpoints"))
 from hub_repositories import Hub
 
-from adacode_cli.checkpoints.format import read_weights, to_bytes
+from adacode_cli.checkpoints.format import SHARED_PARTS, read_weights, to_bytes
+from adacode_cli.checkpoints.parts import part_digest
 
 TOKEN = "hf_aVerySecretToken"
 REPO = "me/mine"
@@ -31,11 +32,15 @@ def digests(folder: Path) -> dict[str, str]:
 
 def other_weights(folder: Path, seed: float) -> dict[str, bytes]:
     """The files of the bundle in `folder` with other values, and their catalogue."""
-    files = {}
+    files, changed = {}, {}
     for path in folder.glob("*.safetensors"):
         weights = read_weights(path)
-        tensors = {key: tensor * seed for key, tensor in weights.tensors.items()}
-        files[path.name] = to_bytes(replace(weights, tensors=tensors), torch.float16)
+        changed[path.name] = replace(weights, tensors={key: tensor * seed for key, tensor in weights.tensors.items()})
+    shared = [one for one in changed.values() if one.part in SHARED_PARTS]
+    digests = {one.part: part_digest(one.tensors, torch.float16) for one in shared}
+    for name, weights in changed.items():
+        stated = replace(weights, parts=digests) if weights.part == "task" else weights
+        files[name] = to_bytes(stated, torch.float16)
     data = json.loads((folder / "catalogue.json").read_text(encoding="utf-8"))
     for file in data["files"]:
         content = files[file["name"]]

@@ -36,8 +36,8 @@ def test_a_run_becomes_files_that_restore(real_adacode, finished, photo, tmp_pat
     card = (tmp_path / "mine" / "mine.md").read_text(encoding="utf-8")
     photo("a.png", (24, 16))
     shown = [line.strip() for line in card.splitlines() if line.startswith("    adacode sr ")]
-    assert [line.split("-")[-1] for line in shown] == ["x2.safetensors", "x4.safetensors"]
-    arguments = shown[1].replace("DIR", "mine").replace("photos", "a.png").split()[1:]
+    assert shown == ["adacode sr photos --weights DIR"]
+    arguments = shown[0].replace("DIR", "mine").replace("photos", "a.png").split()[1:]
     done = real_adacode(*arguments, "-o", "b.png", "--device", "cpu")
     assert done.returncode == 0, done.stderr.decode()
     assert Image.open(tmp_path / "b.png").size == (96, 64)

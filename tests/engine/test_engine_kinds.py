@@ -492,7 +492,7 @@ def test_an_error_about_one_of_several_images_tells_which():
         with pytest.raises(InputError, match=r"^images\[1\]: ") as refused:
             RESTORER.sr(images, SCALE)
         assert refused.value.path == "images[1]"
-    with pytest.raises(InputError, match=r"^a\.jpg: a path is not an image"):
+    with pytest.raises(InputError, match=r"^images\[1\]: a\.jpg: a path is not an image"):
         RESTORER.sr([array(3), "a.jpg"])
     with pytest.raises(UsageError, match=r"^images\[0\]: scale 9"):
         RESTORER.sr([array(3)], 9)

@@ -20,6 +20,10 @@ from adacode_cli.checkpoints.format import read_weights
 from adacode_cli.errors import AdaCodeError, OutputError, TrainingError, UsageError, WeightsError
 
 SMALL = ["network.channels=16,24", "network.code_dim=8", "network.fuse_depth=1", "network.decoder_depth=1"]
+TOO_SHORT = (
+    "warning: {} ended at step 1, before the learning rate had risen (at step 100): it has learnt next to nothing, and "
+    "images made with it are unusable"
+)
 FIRST = [*QUICK, "--codes", "16,24", *(word for name in SMALL for word in ("--set", name))]
 
 
@@ -62,7 +66,7 @@ def test_options_arrive_and_progress_is_reported(shards, tmp_path, capfd):
 def test_fusing_goes_on_with_the_settings_of_its_start(shards, finished, tmp_path, capfd):
     printed(capfd)
     adacode("train", "fuse", shards, "--start", finished / "fused.safetensors", "-o", tmp_path, *QUICK, "--quiet")
-    assert printed(capfd) == (["fused.safetensors"], [])
+    assert printed(capfd) == (["fused.safetensors"], [TOO_SHORT.format("fused")])
     earlier, later = (read_weights(folder / "fused.safetensors") for folder in (finished, tmp_path))
     assert later.config == earlier.config
     books = [key for key in earlier.tensors if key.startswith("codebook.books.")]
@@ -75,7 +79,7 @@ def test_three_stages_and_a_bundle(shards, finished, tmp_path, capfd):
     restore = ("train", "restore", shards, "-o", run, *QUICK)
     printed(capfd)
     adacode(*restore, "--fused", run, "--task", "sr", "--scale", 2, "--quiet")
-    assert printed(capfd) == (["sr-x2.safetensors"], [])
+    assert printed(capfd) == (["sr-x2.safetensors"], [TOO_SHORT.format("sr-x2")])
     adacode(*restore, "--fused", run / "fused.safetensors", "--task", "inpaint")
     assert printed(capfd)[0] == ["inpaint.safetensors"]
     weights = read_weights(run / "sr-x2.safetensors")
@@ -197,6 +201,11 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on(tmp_path):
     assert "with --resume continues" in err
     assert not list((tmp_path / "run").glob("*.safetensors"))
     done = [json.loads(line)["step"] for line in (tmp_path / "run" / "basis-ground.jsonl").read_text().splitlines()]
-    code, out, err = ended(started(*command, "--resume", "--steps", done[-1] + 1))
+    checkpoint = (tmp_path / "run" / "basis-ground.checkpoint").read_bytes()
+    code, out, err = ended(started(*command, "--resume", "--steps", 2))
+    assert (code, out) == (8, "")
+    assert "steps already, and would have to end after 1" in err
+    assert (tmp_path / "run" / "basis-ground.checkpoint").read_bytes() == checkpoint
+    code, out, err = ended(started(*command, "--resume", "--steps", 2 * done[-1] + 2))
     assert code == 0, err
     assert [Path(line).name for line in out.splitlines()] == ["basis-ground.safetensors", "basis-sky.safetensors"]
