@@ -340,7 +340,7 @@ def test_results_that_can_no_longer_be_recorded_end_the_watch(adacode, photo, tm
     "command",
     [
         shlex.split(re.search(r"^ExecStart=\S+ (.*)$", PAGE, re.MULTILINE)[1]),
-        json.loads(re.search(r"^ENTRYPOINT (.*)$", PAGE, re.MULTILINE)[1])[1:],
+        shlex.split(re.search(r" adacode (sr /inbox .*)$", PAGE, re.MULTILINE)[1]),
     ],
     ids=["service", "container"],
 )

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -139,7 +140,9 @@ def test_ctrl_c_while_a_line_is_written_loses_no_line(adacode, folder):
     out = folder()
     text = interrupted_when(adacode, (out / "0.png").exists, SLOW_JOURNAL="0.2")
     assert [line["target"] for line in journal(out)].count("0.png") == 1
-    assert f"interrupted: {len(journal(out))} restored".encode() in text
+    said = int(re.search(rb"interrupted: (\d+) restored", text)[1])
+    # The signal may come between the line of the last file and the report of it.
+    assert len(journal(out)) - 1 <= said <= len(journal(out))
     again = adacode("sr", "p", "--weights", "nearest")
     assert again.returncode == 0, again.stderr
     assert all_done(out)
@@ -182,7 +185,9 @@ def test_a_process_that_cannot_be_replaced_ends_the_run(adacode, folder, tmp_pat
     result = finished(adacode, "sr", "p", "--weights", "no-return", "--json", *TWO, DIED=str(tmp_path / "died"))
     *_, last, error = events(result)
     assert (result.returncode, error["error"]["message"]) == (5, "the process for cpu cannot be started any more")
-    assert last["done"] == len(tree(out)) == len(journal(out))
+    # On a busy machine, the process may end before it has restored a file.
+    lines = journal(out) if (out / ".adacode" / "journal.jsonl").exists() else []
+    assert last["done"] == len(tree(out)) == len(lines)
     assert json.loads((out / ".adacode" / "report.json").read_text())["exit_code"] == 5
     assert b"Traceback" not in result.stderr
     again = adacode("sr", "p", "--weights", "nearest")
