@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -149,16 +150,7 @@ def _train(
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe, opened, workers = options.recipe(), OpenShards(shards), min(8, os.cpu_count() or 1)
-    console, contents = stderr_console(), Contents(opened, "train")
-
-    def on_log(steps: int, loss: float, images_per_s: float) -> None:
-        if options.json:
-            voice.logged(_NAME, {"step": steps, "loss": loss, "images_per_s": images_per_s})
-        elif not options.quiet:
-            left = f"; {shown.left}" if shown.left else ""
-            step = counted_step(steps, recipe.steps)
-            console.print(Text(f"detect {step}: loss {loss:.4f}; {images_per_s:.3g} images/s{left}"))
-
+    contents = Contents(opened, "train")
     device = choose_device(options.device)
     voice.started(_NAME, output, shards, str(device))
     run = DetectionRun(
@@ -168,7 +160,7 @@ def _train(
         options.overwrite,
         workers,
         keep_crops=contents.decoded_bytes < HOST_SHARE * free_bytes(torch.device("cpu")),
-        on_log=on_log,
+        on_log=_logger(options, recipe.steps, shown, voice),
         stop=stop_request.should_stop,
         on_step=lambda steps: shown.stepped("detect", Step(steps, recipe.steps, steps / recipe.steps)),
         lock=lock,
@@ -177,3 +169,20 @@ def _train(
     licence = str(opened.manifest.get("licence", ""))
     stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train detect")
     return train_detector(contents, opened.identity, recipe, run, stated)
+
+
+def _logger(
+    options: DetectOptions, num_steps: int, shown: Progress, voice: Voice
+) -> Callable[[int, float, float], None]:
+    """What reports a step of so many: its loss, and how many images are trained on in a second."""
+    console = stderr_console()
+
+    def log(step: int, loss: float, images_per_s: float) -> None:
+        if options.json:
+            voice.logged(_NAME, {"step": step, "loss": loss, "images_per_s": images_per_s})
+        elif not options.quiet:
+            left = f"; {shown.left}" if shown.left else ""
+            counted = counted_step(step, num_steps)
+            console.print(Text(f"detect {counted}: loss {loss:.4f}; {images_per_s:.3g} images/s{left}"))
+
+    return log

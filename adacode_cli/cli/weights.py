@@ -102,7 +102,7 @@ def pull(
     If several published checkpoints are to be downloaded, their sizes and licences, and where they go, are printed
     first; a terminal asks once.
     """
-    from adacode_cli.checkpoints import bundles, catalogue_file, location
+    from adacode_cli.checkpoints import catalogue_file, location
 
     invocation_of(context, json=json, verbose=verbose)
     catalogue, pulled = catalogue_file.load(), list[dict[str, str]]()
@@ -116,22 +116,10 @@ def pull(
     weights_plan.announce((entry for place in wanted for entry in _entries(place, catalogue)), catalogue, yes=yes)
     with ended_by_interruption("what has arrived is kept; the same command continues"):
         for name, place in zip(names, wanted, strict=True):
-            match place:
-                case location.HubFile():
-                    if not json:
-                        _say(f"asking for {name}")  # the Hub's client draws a bar of its own, when bytes arrive
-                    arrived(name, bundles.fetch_file(place))
-                case location.HubBundle():
-                    if not json:
-                        _say(f"asking for {name}")
-                    for path in bundles.open_bundle(place).all_paths():
-                        arrived(name, path)
-                case location.LocalFile() | location.LocalBundle():
-                    kind = "file" if isinstance(place, location.LocalFile) else "folder"
-                    raise UsageError(f"{name} is a {kind} on this machine already", hint="Give it to --weights.")
-                case location.EntryName() | location.FamilyName():
-                    for entry in _entries(place, catalogue):
-                        _pull_entry(entry, catalogue, hub_repo, arrived, quiet=json)
+            for entry in _entries(place, catalogue):
+                _pull_entry(entry, catalogue, hub_repo, arrived, quiet=json)
+            for path in _pulled_from_hub(name, place, quiet=json):
+                arrived(name, path)
     if json:
         write_line(dumps({"version": 1, "files": pulled}))
 
@@ -186,6 +174,22 @@ def _entries(place: Location, catalogue: Catalogue) -> list[Entry]:
             return [entry for entry in catalogue.entries if entry.family == name]
         case _:
             return []
+
+
+def _pulled_from_hub(name: str, place: Location, *, quiet: bool) -> tuple[Path, ...]:
+    """The files of an address on the Hub; none for names of the catalogue. Raises UsageError for what is here."""
+    from adacode_cli.checkpoints import bundles, location
+
+    if isinstance(place, location.LocalFile | location.LocalBundle):
+        kind = "file" if isinstance(place, location.LocalFile) else "folder"
+        raise UsageError(f"{name} is a {kind} on this machine already", hint="Give it to --weights.")
+    if isinstance(place, location.EntryName | location.FamilyName):
+        return ()
+    if not quiet:
+        _say(f"asking for {name}")  # the Hub's client draws a bar of its own, when bytes arrive
+    if isinstance(place, location.HubFile):
+        return (bundles.fetch_file(place),)
+    return bundles.open_bundle(place).all_paths()
 
 
 def _pull_entry(

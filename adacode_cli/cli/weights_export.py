@@ -64,13 +64,7 @@ def export(
     invocation_of(context, json=json, verbose=verbose)
     with ended_by_interruption():
         _check_output(output, to, overwrite=overwrite)
-        if to == "single" and denoise != 1:
-            hint = "Leave it out, and give it to `adacode sr` with the new file."
-            raise UsageError("--to single keeps every strength of --denoise", hint=hint)
-        if to == "onnx":
-            from adacode_cli.export.onnx_model import require_libraries
-
-            require_libraries()
+        _check_format(to, denoise)
         whole = _loaded(name, hub_repo, output, denoise, quiet=json)
         with showing(f"writing {output}", quiet=json):
             notes = _written(whole, name, to, output)
@@ -106,6 +100,17 @@ def _check_output(output: Path, to: str, *, overwrite: bool) -> None:
         raise OutputError("is a directory", path=output, hint="Choose another name.")
     if output.exists() and not overwrite:
         raise OutputError("exists already", path=output, hint="Add --overwrite, or choose another name.")
+
+
+def _check_format(to: str, denoise: float) -> None:
+    """Raises UsageError for a strength that the format does not have, and where libraries for it are missing."""
+    if to == "single" and denoise != 1:
+        hint = "Leave it out, and give it to `adacode sr` with the new file."
+        raise UsageError("--to single keeps every strength of --denoise", hint=hint)
+    if to == "onnx":
+        from adacode_cli.export.onnx_model import require_libraries
+
+        require_libraries()
 
 
 def _written(whole: Whole, name: str, to: str, output: Path) -> list[str]:

@@ -133,6 +133,7 @@ def _figures(publication: Publication) -> list[Figures]:
     from adacode_cli.checkpoints.figures import figures_in
 
     def digest_of(figures: Figures) -> str:
+        """The digest of the network that figures are about; of several families, of the one that they name."""
         from adacode_cli.checkpoints.load import WeightsSource
         from adacode_cli.engine.identity import network_digest
 

@@ -92,10 +92,7 @@ def quantize(
         _write(output, found, source.own_file())
         copied = [place.name for place in copies]
         _report(found, copied, notes, kept=keep_ranges)
-    if json:
-        write_line(dumps(_json_object(output, found, copied, notes)))
-        return
-    write_line(str(output))
+    write_line(dumps(_json_object(output, found, copied, notes)) if json else str(output))
 
 
 @dataclass(frozen=True)

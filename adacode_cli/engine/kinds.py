@@ -165,6 +165,7 @@ def _taken_pil(image: PilImage) -> Taken:
     sixteen = _SIXTEEN_BITS.get(mode)
 
     def in_kind(pixels: Pixels) -> PilImage:
+        """A PIL image of the mode that was given, with its `info`, of H×W or H×W×C samples of `pixels`' type."""
         from PIL import Image
 
         if sixteen is None:
