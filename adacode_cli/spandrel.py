@@ -21,7 +21,7 @@ from torch import Tensor
 from adacode_cli.checkpoints.format import CONFIG_TENSOR, config_in, own_tensors
 from adacode_cli.checkpoints.load import build
 from adacode_cli.checkpoints.published import PublishedLayout
-from adacode_cli.checkpoints.soundness import require_finite
+from adacode_cli.checkpoints.soundness import as_float32, require_finite
 from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.input import with_hole
@@ -63,8 +63,9 @@ class AdaCodeArchitecture(Architecture[AdaCode]):  # type: ignore[misc]
         It takes images of any size and pads them itself, as `adacode` does, so it states no requirements of sizes.
         """
         config, tensors = _contents(state_dict)
-        require_finite({key: tensor.cpu() for key, tensor in tensors.items()}, _SOURCE)
-        network = build(config, {key: tensor.float() for key, tensor in tensors.items()}, _SOURCE)
+        stored = {key: tensor.cpu() for key, tensor in tensors.items()}
+        require_finite(stored, _SOURCE)
+        network = build(config, as_float32(stored, _SOURCE), _SOURCE)
         purpose = config.purpose
         shared = {
             "architecture": self,
@@ -124,5 +125,6 @@ def _restored(network: AdaCode, image_BCHW: Tensor) -> Tensor:
 @torch.no_grad()
 def _filled(network: AdaCode, image_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
     """The image with its hole filled, and every other pixel as it was."""
+    mask_B1HW = (mask_B1HW > 0).to(image_BCHW.dtype)  # a feathered mask is a hole as far as it reaches
     restored = network(with_hole(image_BCHW, mask_B1HW, mask_channel=network.config.mask_channel)).image_BCHW
     return torch.where(mask_B1HW > 0, restored, image_BCHW)

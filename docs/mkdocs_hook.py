@@ -6,6 +6,7 @@ file's path as text, because a site that is read offline has no repository besid
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -66,20 +67,9 @@ def _link(found: re.Match[str], path: str) -> str:
     is_image, words, target, anchor = found.groups()
     if _AN_ADDRESS.match(target):
         return found[0]
-    wanted = _joined(PurePosixPath(path).parent / target)
+    wanted = posixpath.normpath(str(PurePosixPath(path).parent / target))
     if wanted in PAGES:
         return f"[{words}]({PAGES[wanted]}{anchor or ''})"
     if wanted.startswith("docs/") and not wanted.endswith(".py"):
         return f"{is_image}[{words}]({wanted.removeprefix('docs/')}{anchor or ''})"
     return f"{words} (`{wanted}`)" if words.strip("`") != wanted else f"`{wanted}`"
-
-
-def _joined(path: PurePosixPath) -> str:
-    """The path without "..", which MkDocs compares with names of its files."""
-    parts: list[str] = []
-    for part in path.parts:
-        if part == "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return "/".join(parts)

@@ -70,7 +70,7 @@ class Bundle:
     def hint(self) -> str:
         """What to do if a file is not what the catalogue says."""
         if isinstance(self.place, HubBundle):
-            return f"the files in {self.place.repo} do not fit their catalogue. Tell the owner, or name another commit."
+            return f"The files in {self.place.repo} do not fit their catalogue. Tell the owner, or name another commit."
         return "Copy the folder again, or make it again with `adacode weights bundle`."
 
     def paths(self, entry: Entry) -> tuple[Path, ...]:
@@ -152,7 +152,8 @@ def open_bundle(place: LocalBundle | HubBundle, access: HubAccess = DEFAULT_ACCE
     if isinstance(place, HubBundle):
         path, commit = _hub_catalogue(place, access)
         place = replace(place, revision=commit)
-        hint = f"If the file was damaged on this disk, remove it. Otherwise tell the owner of {place.repo}, or update."
+        hint = "If the file was damaged on this disk, remove it. "
+        hint += f"Otherwise tell the owner of {place.repo}, or update adacode-cli."
     else:
         path, hint = place.path / catalogue_file.FILE_NAME, "Make it again with `adacode weights bundle`."
     catalogue = _own(catalogue_file.read(path, hint), path, hint)
@@ -165,10 +166,11 @@ def fetch_file(wanted: HubFile, access: HubAccess = DEFAULT_ACCESS) -> Path:
     Raises WeightsError, OutputError.
     """
     wanted = hub.at_commit(wanted, access)
-    path = hub.fetch(wanted, access=access)
+    hint = f"Tell the owner of {wanted.repo}, or name another commit."
+    path = hub.fetch(wanted, access=access, hint=hint)
     folder = wanted.file.rpartition("/")[0]
     for name in shared_parts_missing(path):
-        hub.fetch(replace(wanted, file=f"{folder}/{name}" if folder else name), access=access)
+        hub.fetch(replace(wanted, file=f"{folder}/{name}" if folder else name), access=access, hint=hint)
     return path
 
 

@@ -36,6 +36,7 @@ from adacode_cli.checkpoints.base_models import (
     stated_licence,
     whole_licence,
 )
+from adacode_cli.checkpoints.headers import header_of
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.checkpoints.parts import digests_in, part_digest
 from adacode_cli.checkpoints.soundness import as_float32, require_finite
@@ -61,6 +62,7 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
     "basis": ("codebook.books.",),
     "fused": ("codebook.after.", "decoder."),
 }
+_HALF: Mapping[str, torch.dtype] = {"F16": torch.float16, "BF16": torch.bfloat16}  # by their names in a header
 # Prefix of the keys of values that keep noise, in a file.
 _FAITHFUL = "faithful."
 # Of the keys of a convolution's range: int8.NAME.steps and int8.NAME.zero, which are always stored as float32. And of
@@ -273,8 +275,10 @@ def stored_dtype(path: Path) -> torch.dtype:
     """What a file stores its weights as: fp16 or bf16 if all of them are; else float32, also for a pickled file."""
     if path.suffix.lower() != ".safetensors":
         return torch.float32
-    tensors, _ = read_safetensors(path, _HINT)
-    return shared_dtype(tensors)
+    others = ("__metadata__", CONFIG_TENSOR)
+    stored = header_of(path).items()
+    names = {one["dtype"] for key, one in stored if key not in others and not key.startswith(_INT8)}
+    return _HALF[names.pop()] if len(names) == 1 and names <= _HALF.keys() else torch.float32
 
 
 def shared_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:

@@ -36,7 +36,7 @@ _MOST_FILES = 1000
 _TOKEN = re.compile(r"[!-~]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CATALOGUE_DIFFERS = (
-    "the file in the repository differs from that of the catalogue. Update adacode-cli, or name another --hub-repo."
+    "The file in the repository differs from that of the catalogue. Update adacode-cli, or name another --hub-repo."
 )
 
 _STATUS_HINTS = {
@@ -243,7 +243,7 @@ def _compare(path: Path, expected: str, wanted: HubFile, access: HubAccess, hint
         hint = "It was damaged in the cache. With a network connection, the same command downloads it again."
         raise integrity.mismatch(str(path), expected=expected, found=found, hint=hint)
     _remove(path)
-    removed = f"The file was removed from the cache; run the same command again. If it fails again: {hint}"
+    removed = f"The file was removed from the cache; run the same command again. If that does not help: {hint}"
     where = f"{wanted.address} at {constants.ENDPOINT}"
     raise integrity.mismatch(where, expected=expected, found=found, hint=removed)
 

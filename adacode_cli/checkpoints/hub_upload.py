@@ -44,6 +44,7 @@ def upload(
 
     families: those of the files. private: a repository that is made is private; one that exists must be. Raises
     UsageError for a public one and for a branch with further families, which its new catalogue would not name any more,
+    WeightsError for a branch whose catalogue cannot be read,
     OutputError where there is no token, no access, or no connection, and if the Hub has other files afterwards.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, constants
@@ -102,11 +103,17 @@ def _prepared(client: HfApi, repo: HubRepo, *, private: bool) -> bool:
 
 def _require_no_others(repo: HubRepo, commit: str, families: Collection[str]) -> None:
     """Raises UsageError if the catalogue of a commit has other families than those that are sent."""
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
     wanted = HubFile(repo.repo, commit, catalogue_file.FILE_NAME)
     try:
-        known = catalogue_file.read(hub.fetch_small(wanted, max_bytes=MAX_CATALOGUE_BYTES), "").families()
-    except WeightsError:
-        return  # there is none, or none that can be read
+        path = hub.fetch_small(wanted, max_bytes=MAX_CATALOGUE_BYTES)
+    except WeightsError as error:
+        if isinstance(error.__cause__, RemoteEntryNotFoundError):
+            return  # there is no catalogue yet
+        raise
+    hint = f"Remove the catalogue in {repo.repo} if it is not needed, or name another repository or --revision."
+    known = catalogue_file.read(path, hint).families()
     if others := [family for family in known if family not in families]:
         hint = "Bundle all of them into one folder and push that, or name another repository or --revision."
         named = ", ".join(others)

@@ -91,6 +91,7 @@ class WeightsSource:
         self.hub_repo = hub_repo
         self.folder = folder
         self.access = access
+        self._paths: dict[str, tuple[Path, ...]] = {}
         self.catalogue: Catalogue = catalogue_file.load(folder)
         self.location = parse(name, self.catalogue, bare_hub=bare_hub)
         if revision is not None:
@@ -223,6 +224,12 @@ class WeightsSource:
         return self._paths_of(next((entry for entry in entries if TASKS[entry.task].from_codes), entries[0]))
 
     def _paths_of(self, entry: Entry) -> tuple[Path, ...]:
+        """The files of an entry, which are downloaded and compared with their digests once."""
+        if entry.name not in self._paths:
+            self._paths[entry.name] = self._compared(entry)
+        return self._paths[entry.name]
+
+    def _compared(self, entry: Entry) -> tuple[Path, ...]:
         if self._opened.bundle is not None:
             return self._opened.bundle.paths(entry)
         # A family that consists of one download is downloaded when it is named.

@@ -205,6 +205,9 @@ def read_params(path: Path) -> dict[str, Tensor]:
             hint="The file may be incomplete, or hold Python objects, which are never loaded. Download it again.",
         ) from error
     named = [content[key] for key in _WRAPPERS if key in content] if isinstance(content, dict) else []
+    if any(_is_partly_a_state(found) for found in named):
+        hint = "Save the tensors alone: other ones could be the averaged weights, or not."
+        raise WeightsError("has tensors and other things under one name", path=path, hint=hint)
     state: dict[str, Tensor] | None = next((found for found in (*named, content) if _is_state(found)), None)
     if state is None:
         names = ", ".join(map(repr, _WRAPPERS))
@@ -228,6 +231,11 @@ def _require_no_bomb(path: Path) -> None:
     if unpacked > path.stat().st_size:
         what = f"is a compressed archive ({unpacked} bytes when unpacked), and files of weights are not compressed"
         raise WeightsError(what, path=path, hint="Save it again with torch.save, or download it again.")
+
+
+def _is_partly_a_state(value: object) -> bool:
+    """Whether `value` is a dictionary of tensors and of something else."""
+    return isinstance(value, dict) and any(isinstance(one, Tensor) for one in value.values()) and not _is_state(value)
 
 
 def _is_state(value: object) -> bool:

@@ -90,8 +90,8 @@ def download(
             if seen is not None and proved:
                 hint = f"It changed since it was downloaded. Remove {target} and pull it again."
                 integrity.verify(target, seen.sha256, hint=hint)
-            # Earlier versions recorded what they had downloaded before they converted it.
-            ours = part.has_left() or seen is not None
+            # Earlier versions recorded files before they converted them, also those that a user had copied there.
+            ours = part.has_left() or (seen is not None and _is_page(target))
         else:
             ours = True
             _transfer(source, part, policy=policy, on_progress=on_progress)
@@ -140,7 +140,7 @@ def _is_page(path: Path) -> bool:
 def sizes_of(urls: Iterable[str], *, policy: RetryPolicy = DEFAULT_POLICY) -> list[int | None]:
     """The sizes in bytes of the files that `download` would fetch; None where the server does not tell now.
 
-    Each server is asked once. Raises WeightsError for an address that is not safe.
+    Each address is asked once, without a second try. Raises WeightsError for an address that is not safe.
     """
     import httpx2
 

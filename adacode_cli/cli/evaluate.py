@@ -118,14 +118,9 @@ app.command("folders", epilog=evaluate_folders.EPILOG, no_args_is_help=True)(eva
 
 
 def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int, denoise: float = 1.0) -> None:
-
     invocation_of(context, json=options.json, verbose=options.verbose)
     count = TimedCount()
-
-    def left_by_an_interruption() -> str:
-        return f"{max(0, count.number - 1)} of {count.total} images were measured; no figures are shown"
-
-    with ended_by_interruption(left_by_an_interruption):
+    with ended_by_interruption(count.left_by_an_interruption):
         found = _findings(options, task, scale, denoise, count)
     if options.json:
         write_line(json.dumps(json_object(found)))
@@ -206,7 +201,7 @@ _OURS = "adacode"
 @dataclass(frozen=True)
 class Evaluation:
     """What was measured, of what, and with which weights and perceptual network (a name, or None). digest: of the
-    network (`engine.restorer.network_digest`).
+    network (`engine.identity.network_digest`).
     """
 
     task: str

@@ -65,11 +65,7 @@ def folders(
     """
     invocation_of(context, json=options.json, verbose=options.verbose)
     named, count = _named(restored), TimedCount()
-
-    def left_by_an_interruption() -> str:
-        return f"{max(0, count.number - 1)} of {count.total} images were measured; no figures are shown"
-
-    with ended_by_interruption(left_by_an_interruption):
+    with ended_by_interruption(count.left_by_an_interruption):
         found = _measured(originals, named, options, count)
     if options.csv is not None:
         rows = ((method.name, row) for method in found for row in method.rows)

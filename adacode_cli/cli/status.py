@@ -52,6 +52,10 @@ class TimedCount:
         left = f", {rough((now - self.began) / done * (self.total - done))} left" if done else ""
         return f"{self.number}/{self.total}{left}"
 
+    def left_by_an_interruption(self) -> str:
+        """What a measurement of these images says if it is interrupted."""
+        return f"{max(0, self.number - 1)} of {self.total} images were measured; no figures are shown"
+
 
 def _line(text: str, width: int) -> Text:
     """One line; what does not fit is cut off at its end."""

@@ -178,9 +178,8 @@ def _logger(
     console = stderr_console()
 
     def log(step: int, loss: float, images_per_s: float) -> None:
-        if options.json:
-            voice.logged(_NAME, {"step": step, "loss": loss, "images_per_s": images_per_s})
-        elif not options.quiet:
+        voice.logged(_NAME, {"step": step, "loss": loss, "images_per_s": images_per_s})
+        if not options.json and not options.quiet:
             left = f"; {shown.left}" if shown.left else ""
             counted = counted_step(step, num_steps)
             console.print(Text(f"detect {counted}: loss {loss:.4f}; {images_per_s:.3g} images/s{left}"))

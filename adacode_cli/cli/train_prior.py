@@ -88,8 +88,7 @@ def _train(shards: Path, fused: Path, output: Path, options: PriorOptions, shown
             show(f"{done} of {of} crops are encoded")
 
     def log(what: str, steps: int, bits: float) -> None:
-        if options.json:
-            voice.logged(what, {"step": steps, "bits": bits})
+        voice.logged(what, {"step": steps, "bits": bits})
         left = f"; {shown.left}" if shown.left else ""
         show(f"prior of {what}, {counted_step(steps, options.steps)}: {bits:.3f} bits a cell{left}")
 

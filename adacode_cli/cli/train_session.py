@@ -74,7 +74,7 @@ def training(
         require_memory(error, "--cache none keeps no decoded crops. ")
         raise
     except OutputError as error:
-        require_room(error)
+        require_room(error, " With --slim, checkpoints are smaller.")
         raise
     finally:
         if lock is not None:
@@ -180,13 +180,13 @@ def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> 
     if options.perceptual is None and same_network(named) == BUNDLED:
         named = BUNDLED  # the file that an earlier run was given
     if options.perceptual is None and DIGEST in named:
-        what = f"the recipe compares images with the file {named.split(' ')[0]}, whose path it does not contain"
+        what = f"the recipe compares images with the file {named.partition(DIGEST)[0]}, whose path it does not contain"
         raise UsageError(what, hint="Give the file with --perceptual FILE, or --perceptual '' to compare pixels only.")
     return load_perceptual(named, device, for_training=True)
 
 
 def require_memory(error: BaseException, also: str = "") -> None:
-    """Raises DeviceError, with what to do, if training failed for want of memory. also: one more sentence of advice."""
+    """Raises DeviceError, with what to do, if training failed because memory was too small. also: one more sentence."""
     from adacode_cli.engine.memory import is_out_of_memory
 
     if is_out_of_memory(error):
@@ -197,12 +197,14 @@ def require_memory(error: BaseException, also: str = "") -> None:
         raise DeviceError("out of memory while training", hint=hint) from error
 
 
-def require_room(error: OutputError) -> None:
-    """Raises OutputError, with what to do, if a training could not write a file because the disk is full."""
+def require_room(error: OutputError, also: str = "") -> None:
+    """Raises OutputError, with what to do, if a training could not write a file because the disk is full. also: as in
+    `require_memory`.
+    """
     if isinstance(error.__cause__, OSError) and is_full(error.__cause__):
         hint = (
             "Free some space on that disk, and run the same command with --resume: it continues from the last "
-            "checkpoint. With --slim, checkpoints are smaller."
+            f"checkpoint.{also}"
         )
         raise OutputError(error.message, path=error.path, hint=hint) from error
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from adacode_cli.cli import train_events
 from adacode_cli.cli.streams import printable, stderr_console, write_line
+from adacode_cli.training.run_names import STEP
 
 if TYPE_CHECKING:
     from adacode_cli.cli.train_progress import Progress
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from adacode_cli.training.run_folder import RunFolder
     from adacode_cli.training.run_names import LogLine
     from adacode_cli.training.session import Listeners, TrainingSession
-
-_STEP = "step"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ class Voice:
 
     def logged(self, name: str, line: LogLine) -> None:
         """A line of the log, for programs."""
-        train_events.logged(name, round(line[_STEP]), {key: value for key, value in line.items() if key != _STEP})
+        if self.json and not self.mute:
+            train_events.logged(name, round(line[STEP]), {key: value for key, value in line.items() if key != STEP})
 
     def written(self, path: Path) -> None:
         """A file is finished, of which no stage has told yet."""

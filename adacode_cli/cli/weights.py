@@ -113,7 +113,9 @@ def pull(
             write_line(str(path))
 
     wanted = [location.parse(name, catalogue) for name in names]
-    weights_plan.announce((entry for place in wanted for entry in _entries(place, catalogue)), catalogue, yes=yes)
+    weights_plan.announce(
+        (entry for place in wanted for entry in _entries(place, catalogue)), catalogue, yes=yes, quiet=json
+    )
     with ended_by_interruption("what has arrived is kept; the same command continues"):
         for name, place in zip(names, wanted, strict=True):
             for entry in _entries(place, catalogue):

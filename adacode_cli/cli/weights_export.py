@@ -36,7 +36,8 @@ def export(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="A name from 'adacode weights list', a file, DIR/ENTRY of a bundle, or a hub: place."
+            metavar="NAME",
+            help="A name from 'adacode weights list', a file, DIR/ENTRY of a bundle, or hub:OWNER/REPO[/FILE].",
         ),
     ],
     *,

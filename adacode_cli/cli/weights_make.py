@@ -212,5 +212,5 @@ def _family_of(folder: Path) -> str:
     if not is_name(name):
         raise UsageError(f"the name of -o {folder} does not name a family", hint="Name it: --family mine.")
     if any(entry.family == name for entry in catalogue_file.load().entries):
-        raise UsageError(f"{name} is a family of adacode's own weights", hint="Name yours otherwise: --family mine.")
+        raise UsageError(f"{name} is a family of adacode's own weights", hint="Choose another name: --family mine.")
     return name

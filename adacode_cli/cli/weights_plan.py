@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
 
 
-def announce(entries: Iterable[Entry], catalogue: Catalogue, *, yes: bool) -> None:
+def announce(entries: Iterable[Entry], catalogue: Catalogue, *, yes: bool, quiet: bool) -> None:
     """Prints what is to be downloaded, if it is more than one published checkpoint; on a terminal, asks whether to.
 
-    yes: nothing is asked. Without a terminal nothing is asked either, because nobody could answer. Ends the command if
-    the answer is no. Raises WeightsError without a cache folder.
+    yes: nothing is asked. Without a terminal nothing is asked either, because nobody could answer. quiet: nothing is
+    printed or asked. Ends the command if the answer is no. Raises WeightsError without a cache folder.
     """
+    if quiet:
+        return
     from adacode_cli.checkpoints import release, store
 
     found = {entry.name: (entry, store.to_download(entry, catalogue)) for entry in entries}
@@ -51,7 +53,7 @@ def _plan(entries: Sequence[Entry], sizes: Sequence[int | None], folder: str) ->
         names = [entry.name for entry in entries if (entry.licence, entry.source) == (licence, source)]
         whose = f" of {', '.join(names)}" if len(names) < len(entries) else ""
         yield f"licence{whose}: {licence} ({source})"
-    yield f"they go to {folder}, as they are published and converted, which takes about as much again"
+    yield f"The files are kept in {folder}, both as published and converted; the latter take about as much space again."
 
 
 def _shown(size: int | None) -> str:

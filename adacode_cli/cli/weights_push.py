@@ -85,8 +85,8 @@ def push(
     bases, datasets = ([_checked_name(name) for name in given or ()] for given in (base_model, dataset))
     if message is not None and not message.strip():
         raise UsageError("--message is empty", hint="Give a text, or leave it out.")
-    with ended_by_interruption("nothing was committed; the same command continues"):
-        with showing(f"checking {folder}"):
+    with ended_by_interruption("what has arrived is kept; the same command continues"):
+        with showing(f"checking {folder}", quiet=json):
             from adacode_cli.checkpoints.hub_card import card_of
             from adacode_cli.checkpoints.publication import collected
 
@@ -96,7 +96,8 @@ def push(
         if dry_run:
             sending.show(None, json=json)
             return
-        _say(f"sending {sending.amount} to {place.repo}")
+        if not json:
+            _say(f"sending {sending.amount} to {place.repo}")
         from adacode_cli.checkpoints.hub_upload import upload
 
         summary = message or f"Weights: {', '.join(family.name for family in publication.families)}"

@@ -46,6 +46,10 @@ _MODE_HINTS = {
     "RGBa": 'Give image.convert("RGBA").',
 }
 _HALF_OF_WHITE = 127.5
+_WANTED = {
+    "image": "a NumPy array, a torch tensor or a PIL image; help(Restorer) tells the layouts",
+    "mask": "a boolean array or tensor, True in the holes, or a PIL image of mode 1 or L",
+}
 
 
 @dataclass(frozen=True)
@@ -146,14 +150,14 @@ def _mask_of_tensor(mask: Tensor) -> npt.NDArray[np.bool_]:
         hint = "Masks are bool, True in the holes, or floats from 0 to 1: give mask > 0, or mask > 127."
         raise InputError(f"a tensor of type {mask.dtype} is not a mask", hint=hint)
     _require_values(mask, "mask")
-    values = mask.detach().cpu()
+    values = mask.detach().cpu().reshape(mask.shape[-2:])
     if mask.dtype == torch.bool:
-        return np.asarray(values.reshape(values.shape[-2:]).numpy())
+        return np.asarray(values.numpy())
     values = values.float()
     if not bool(((values >= 0) & (values <= 1)).all()):
         hint = "Give a bool tensor, True in the holes; of values from 0 to 255, mask > 127."
         raise InputError("a mask has values that are not from 0 to 1", hint=hint)
-    return np.asarray((values > 0.5).reshape(values.shape[-2:]).numpy())
+    return np.asarray((values > 0.5).numpy())
 
 
 def _taken_pil(image: PilImage) -> Taken:
@@ -215,10 +219,7 @@ def _not_an(role: str, thing: object) -> InputError:
         hint = "Read the file first, for example with PIL.Image.open or imageio.v3.imread."
         hint += " The command `adacode` restores files with their metadata." if role == "image" else ""
         return InputError(f"a path is not {an}", path=str(thing), hint=hint)
-    wanted = "a boolean array or tensor, True in the holes, or a PIL image of mode 1 or L"
-    wanted = (
-        "a NumPy array, a torch tensor or a PIL image; help(Restorer) tells the layouts" if role == "image" else wanted
-    )
+    wanted = _WANTED[role]
     hints = {
         (bytes, bytearray, memoryview): "Decode it first: PIL.Image.open(io.BytesIO(data)).",
         (io.IOBase,): "Read it first: PIL.Image.open(file).",

@@ -163,7 +163,7 @@ class Restorer:
         cls,
         name: str | Path = "compact",
         *,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "auto",
         tile: str | int = "auto",
         tiling: str = "exact",

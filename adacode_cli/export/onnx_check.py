@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adacode_cli.export.portable import PortableNetwork, WholeCodebook
+from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.input import with_hole
 from adacode_cli.model.network import AdaCode
 
@@ -42,7 +43,7 @@ def largest_difference(
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
-    sizes = _sizes(network.config.pad_multiple)
+    sizes = _sizes(network.config)
     differences = []
     for height, width in sizes:
         inputs = clear_inputs(model, height, width)
@@ -52,9 +53,16 @@ def largest_difference(
     return float(np.max(differences)), sizes
 
 
-def _sizes(multiple: int) -> tuple[tuple[int, int], ...]:
-    """Neither has the side that was traced; one is smaller than a window, one has several and needs padding."""
-    return (max(1, multiple // 2 - 1), multiple), (multiple + 3, 2 * multiple - 1)
+def _sizes(config: NetworkConfig) -> tuple[tuple[int, int], ...]:
+    """None has the side that was traced; one is smaller than a window, one has several and needs padding, and of a
+    network with several coarse passes, one is so large that all of them are used.
+    """
+    multiple = config.pad_multiple
+    sizes = (max(1, multiple // 2 - 1), multiple), (multiple + 3, 2 * multiple - 1)
+    if config.coarse_passes < 2:
+        return sizes
+    deep = multiple * 2 ** (config.coarse_passes - 1) + 3
+    return *sizes, (deep, deep + 2)
 
 
 def _difference(made: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:

@@ -1,8 +1,7 @@
 """A network as one ONNX model, for images of any size, which is compared with the network before it is written.
 
 The model is made by torch's tracer for ONNX. The newer exporter of torch (`dynamo=True`) makes equal models, but takes
-ten times as long for small networks, and did not end within nine minutes for a network with coarse passes
-(docs/log.md).
+much longer, and does not end in a bearable time for a network with coarse passes (docs/log.md).
 """
 
 from __future__ import annotations

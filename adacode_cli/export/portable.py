@@ -102,7 +102,7 @@ def portable(network: AdaCode) -> AdaCode:
 class PortableNetwork(nn.Module):
     """Image, and mask where the task fills holes → restored image, for a tracer.
 
-    image: 1×3×H×W, RGB float32 in [0, 1], any size. mask: 1×1×H×W, 1 in the hole and 0 elsewhere.
+    image: 1×3×H×W, RGB float32 in [0, 1], any size. mask: 1×1×H×W, above 0 in the hole and 0 elsewhere.
     Result: 1×3×(H·scale)×(W·scale) float32, clipped to [0, 1]; outside the hole it is the image itself.
     """
 
@@ -114,6 +114,7 @@ class PortableNetwork(nn.Module):
     def forward(self, image_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
         x = image_BCHW
         if mask_B1HW is not None:
+            mask_B1HW = (mask_B1HW > 0).to(x.dtype)  # a feathered mask is a hole as far as it reaches
             x = with_hole(x, mask_B1HW, mask_channel=self.config.mask_channel)
         restored = self._restored(x, self.config.coarse_passes)
         if mask_B1HW is not None:

@@ -257,6 +257,10 @@ class DetectionRun:
         if not self.checkpoint.exists():
             return None
         found = read_checkpoint(self.checkpoint)
+        if found.steps > recipe.steps:
+            hint = "Give as many --steps as before, or more; a mistake here would end the training for good."
+            what = f"has done {found.steps} steps already, and would have to end after {recipe.steps}"
+            raise TrainingError(what, path=self.checkpoint, hint=hint)
         for change in self._require_same(found.recipe, recipe, self.checkpoint, ("batch", "rate", "steps")):
             self.on_note(f"it continues with another setting: {change}")
         if found.data != data:

@@ -42,7 +42,7 @@ class RunLock:
         return cls(path, path.with_name(f".{path.name}{_SUFFIX}"))
 
     def take(self) -> None:
-        """Takes the right, unless this process has it already; what lies in no folder yet is nobody's.
+        """Takes the right, unless this process has it already; without effect while the folder does not exist.
 
         Raises TrainingError, naming the process that has it; OutputError where the folder cannot be written to.
         """

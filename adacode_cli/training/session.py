@@ -172,7 +172,7 @@ class TrainingSession:
         steps = f", after {end.steps} steps" if end else ""
         above = next((other for other in later if self.folder.state(other) != "absent"), None)
         if not self.extends or end is None or end.reaches(length or self.recipe.stage(kind)):
-            more = "" if above else "; with more --steps or --minutes it goes on from its end"
+            more = "" if above or end is None else "; with more --steps or --minutes it goes on from its end"
             self._keep(name, f"{name} is finished already{steps}: nothing of it is trained{more}")
         elif above is None:
             self.listeners.on_note(f"{name} goes on from its end{steps}; its learning rate rises once more")
@@ -236,7 +236,7 @@ class TrainingSession:
         found, changed = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
         if found is not None and found.steps > steps:
             hint = "Give as many --steps as before, or more; a mistake here would end the training for good."
-            what = f"{name} has done {found.steps} steps already, and would have to end after {steps}"
+            what = f"has done {found.steps} steps already, and would have to end after {steps}"
             raise TrainingError(what, path=self.folder.checkpoint(name), hint=hint)
         self.processes.any(False)  # all have read it before one writes
         for change in changed:

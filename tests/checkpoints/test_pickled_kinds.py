@@ -58,6 +58,13 @@ def test_the_network_is_the_same_however_it_was_stored(state, plain, content, su
     assert read_weights(tmp_path / "own.safetensors").provenance.source == path.name
 
 
+def test_averaged_weights_beside_something_else_are_not_left_for_others(state, tmp_path):
+    torch.save({"params_ema": {**state, "step": 400}, "params": state}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="tensors and other things under one name"):
+        convert_published(tmp_path / "a.pth", tmp_path / "own.safetensors")
+    assert not (tmp_path / "own.safetensors").exists()
+
+
 def test_a_prefix_of_some_keys_only_belongs_to_them(state, tmp_path):
     keys = sorted(state)
     mixed = {(f"module.{key}" if key == keys[0] else key): tensor for key, tensor in state.items()}

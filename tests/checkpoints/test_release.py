@@ -424,6 +424,16 @@ def test_a_page_that_an_earlier_version_recorded_is_discarded_too(server, folder
     assert download(url(server), folder, policy=QUICK, accept=only_the_body).read_bytes() == BODY
 
 
+def test_a_file_of_a_user_that_an_earlier_version_recorded_stays(server, folder):
+    folder.mkdir()
+    (folder / "model.pth").write_bytes(OTHER)
+    seen = {"sha256": hashlib.sha256(OTHER).hexdigest(), "bytes": len(OTHER), "converted_sha256": None}
+    (folder / "digests.json").write_text(json.dumps({"version": 1, "downloads": {url(server): seen}}))
+    with pytest.raises(WeightsError, match="cannot be read as a checkpoint"):
+        download(url(server), folder, policy=QUICK, accept=only_the_body)
+    assert (folder / "model.pth").read_bytes() == OTHER
+
+
 def test_a_crash_before_a_download_is_proved_does_not_make_it_the_users(server, folder):
     server.files["/v0/model.pth"] = PAGE
 

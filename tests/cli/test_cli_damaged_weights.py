@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hub_client import REPO, client
 
 from adacode_cli.checkpoints.format import read_weights, write_weights
@@ -75,6 +76,15 @@ def test_families_that_are_there_already_stay_in_reach(push, hub, mine):
     before = hub.repositories[REPO].branches["main"]
     _, err = push("mine", REPO, code=2)
     assert "has the family their too" in err
+    assert hub.repositories[REPO].branches["main"] == before
+
+
+@pytest.mark.parametrize("catalogue", [b'{"version": 2}', b"damaged"])
+def test_a_catalogue_that_cannot_be_read_is_not_replaced(push, hub, mine, catalogue):
+    hub.add(REPO, {"catalogue.json": catalogue})
+    before = hub.repositories[REPO].branches["main"]
+    _, err = push("mine", REPO, code=4)
+    assert "name another repository or --revision" in err
     assert hub.repositories[REPO].branches["main"] == before
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import runpy
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from adacode_process import ROOT
 
+from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.format import read_weights, write_weights
 
 WEIGHTS = ROOT / "weights"
@@ -47,7 +48,23 @@ def test_the_tool_states_the_parts_of_an_earlier_bundle_and_changes_nothing_else
     assert tool["state_parts"](task)
     assert read_weights(task).parts == read_weights(WEIGHTS / task.name).parts
     assert task.read_bytes()[-1_000_000:] == wanted[-1_000_000:]
+
+
+def test_the_tool_describes_what_it_has_changed_in_the_catalogue(tmp_path):
+    tool = runpy.run_path(str(ROOT / "tools" / "state_parts.py"))
+    for path in (*WEIGHTS.glob("compact-*.safetensors"), WEIGHTS / "catalogue.json"):
+        shutil.copy(path, tmp_path)
+    task = tmp_path / "compact-reconstruct.safetensors"
+    write_weights(task, replace(read_weights(task), parts={}), torch.float16)
     tool["main"](tmp_path)
-    for path in tmp_path.iterdir():
-        if path != task:
-            assert path.read_bytes() == (Path(WEIGHTS) / path.name).read_bytes(), "a second time, nothing changes"
+    described = {file.name: file for file in catalogue_file.load(tmp_path).files}
+    content = task.read_bytes()
+    expected = (len(content), hashlib.sha256(content).hexdigest())
+    assert (described[task.name].bytes, described[task.name].sha256) == expected
+    before = {file.name: file for file in catalogue_file.load(WEIGHTS).files}
+    assert {name: file for name, file in described.items() if name != task.name} == {
+        name: file for name, file in before.items() if name != task.name
+    }
+    contents = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    tool["main"](tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == contents, "a second time, nothing changes"

@@ -51,7 +51,7 @@ def test_one_plan_names_sizes_licence_and_place_and_nothing_is_asked(real_adacod
     assert plan[5] == (
         "licence: the authors' own; may be non-commercial, read it before use (https://github.com/kechunl/AdaCode)"
     )
-    assert plan[6].startswith(f"they go to {tmp_path / 'cache' / 'releases'}, ")
+    assert plan[6].startswith(f"The files are kept in {tmp_path / 'cache' / 'releases'}, ")
     assert QUESTION not in done.stderr.decode()
     paths = [Path(line) for line in done.stdout.decode().splitlines()]
     assert [path.stem for path in paths] == ENTRIES

@@ -182,6 +182,18 @@ def test_what_is_there_is_neither_replaced_nor_continued_by_mistake(crops, tmp_p
     assert train_detector(crops.contents, "d", TINY, DetectionRun(path, CPU, overwrite=True), STATED)
 
 
+def test_fewer_steps_than_are_done_do_not_end_a_training(crops, tmp_path):
+    run = DetectionRun(tmp_path / "x.safetensors", CPU, stop=iter([False, False, True]).__next__)
+    assert not train_detector(crops.contents, "d", TINY, run, STATED)
+    before = run.checkpoint.read_bytes()
+    done = read_checkpoint(run.checkpoint).steps
+    assert done > 1
+    with pytest.raises(TrainingError, match=f"has done {done} steps already, and would have to end after 1"):
+        train_detector(crops.contents, "d", replace(TINY, steps=1), replace(run, resume=True), STATED)
+    assert run.checkpoint.read_bytes() == before
+    assert not run.path.exists()
+
+
 def test_a_checkpoint_is_written_into_a_new_folder_and_an_old_one_is_not_continued(crops, tmp_path):
     path = tmp_path / "new" / "folder" / "x.safetensors"
     stopped = DetectionRun(path, CPU, stop=iter([False, True]).__next__)

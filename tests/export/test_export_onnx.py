@@ -127,7 +127,8 @@ def test_the_bundled_networks(tmp_path, name):
     assert float(notes[0].split("at most ")[1].split()[0]) <= TOLERANCE
     net, computed = source.own_network()[0], run(tmp_path / "a.onnx")
     image = data.astronaut()[60:, 180:].astype(np.float32) / 255
-    for height, width in ((50, 33), (72, 131)):
+    # With the last size, inpainting uses all of its coarse passes.
+    for height, width in ((50, 33), (72, 131), *(((260, 300),) if name == "compact-inpaint" else ())):
         inputs = [torch.from_numpy(image[:height, :width].copy()).permute(2, 0, 1)[None]]
         if name == "compact-inpaint":
             inputs.append(torch.zeros(1, 1, height, width))
@@ -226,6 +227,20 @@ def test_the_test_image_is_the_one_with_the_clearest_codes():
     with torch.no_grad():  # Two codes that are the same are never decided.
         net.codebook.books[0].embedding.weight[1:] = net.codebook.books[0].embedding.weight[:1]
     assert onnx_check._least_gap(PortableNetwork(net).eval(), candidates[0]) == 0
+
+
+def test_every_coarse_pass_is_compared():
+    config = WeightsSource("compact-inpaint").own_network()[0].config
+    assert config.coarse_passes > 1
+    sides = [min(size) for size in onnx_check._sizes(config)]
+    assert max(sides) > config.pad_multiple * 2 ** (config.coarse_passes - 1)
+
+
+def test_a_feathered_mask_is_a_hole_as_far_as_it_reaches():
+    model = PortableNetwork(network(INPAINT)).eval()
+    image, mask = onnx_check._inputs(model, 40, 50, 1)
+    with torch.no_grad():
+        assert torch.equal(model(image, mask / 2), model(image, mask))
 
 
 def test_an_image_of_another_shape_counts_as_a_difference():

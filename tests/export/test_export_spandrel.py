@@ -96,6 +96,7 @@ def test_inpainting_takes_a_mask_and_changes_nothing_else(spandrel, loader, tmp_
     inside = (mask > 0).expand_as(image)
     assert torch.equal(found[~inside], image[~inside])
     assert (found - expected)[inside].abs().max() <= TOLERANCE
+    assert torch.equal(model(image, mask / 2), found), "a feathered mask is a hole as far as it reaches"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

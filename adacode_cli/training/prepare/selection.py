@@ -12,6 +12,8 @@ from typing import Literal
 
 from adacode_cli.training.prepare.packing import SpooledCrop
 
+# A crop that shares more than this part of its pixels with a held-out one would show training what it must not see.
+_MAX_SHARED = 0.25
 SplitCrops = dict[str, list[SpooledCrop]]
 """Split ("train", "validation") → crops."""
 
@@ -28,10 +30,6 @@ def validation_photos(files: Sequence[str], share: float, seed: int) -> frozense
         return frozenset()
     count = min(max(1, round(share * len(files))), len(files) - 1)
     return frozenset(sorted(files, key=lambda file: rank(seed, "validation", file))[:count])
-
-
-# A crop that shares more than this part of its pixels with a held-out one would show training what it must not see.
-_MAX_SHARED = 0.25
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ def held_out(crops: Mapping[str, Sequence[SpooledCrop]], share: float, seed: int
         return HeldOut({"train": train, "validation": [crop for crop in every if crop.file in aside]})
     files = sorted(crops, key=lambda file: rank(seed, "validation", file))
     in_turn = [crop for file in files for crop in sorted(crops[file], key=lambda crop: (crop.y, crop.x))]
-    chosen = in_turn[: max(1, round(share * len(every)))]
-    rest = [crop for crop in every if not any(crop is one for one in chosen)]
+    count = max(1, round(share * len(every)))
+    chosen, rest = in_turn[:count], in_turn[count:]
     train = [crop for crop in rest if all(_shared(crop, one, side) <= _MAX_SHARED for one in chosen)]
     if not train:  # as with a photograph of one crop
         return HeldOut({"train": every, "validation": []}, "crops")
