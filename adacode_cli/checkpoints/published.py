@@ -205,14 +205,14 @@ def read_params(path: Path) -> dict[str, Tensor]:
             hint="The file may be incomplete, or hold Python objects, which are never loaded. Download it again.",
         ) from error
     named = [content[key] for key in _WRAPPERS if key in content] if isinstance(content, dict) else []
-    if any(_is_partly_a_state(found) for found in named):
-        hint = "Save the tensors alone: other ones could be the averaged weights, or not."
-        raise WeightsError("has tensors and other things under one name", path=path, hint=hint)
     state: dict[str, Tensor] | None = next((found for found in (*named, content) if _is_state(found)), None)
     if state is None:
         names = ", ".join(map(repr, _WRAPPERS))
         what = f"is no state dict, and has none under one of the names {names}"
         raise WeightsError(what, path=path, hint=_NEXT_STEP)
+    if any(_is_partly_a_state(found) for found in named):  # which may be the averaged weights
+        hint = "Save the tensors that are wanted alone."
+        raise WeightsError("has tensors and other things under one name", path=path, hint=hint)
     require_stored(state, path.stat().st_size, path)
     if all(key.startswith(_PARALLEL) for key in state):
         return {key.removeprefix(_PARALLEL): tensor for key, tensor in state.items()}
