@@ -196,7 +196,7 @@ def test_a_file_that_is_not_what_the_catalogue_says_is_refused(hub, reader):
     failed = reader.read(f"hub:{REPO}", "mine-sr-x4", exit_code=4)
     assert "mine-fused.safetensors" in failed["error"]
     assert "wrong SHA-256" in failed["error"]
-    assert f"the files in {REPO} do not fit their catalogue" in failed["hint"]
+    assert f"The files in {REPO} do not fit their catalogue" in failed["hint"]
     hub.add("owner/size", {**files, "mine-fused.safetensors": b"x"})
     failed = reader.read("hub:owner/size", "mine-sr-x4", exit_code=4)
     assert "has 1 bytes in the repository, and 20,000 in its catalogue" in failed["error"]
