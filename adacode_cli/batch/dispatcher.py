@@ -1,13 +1,14 @@
-"""The thread of `batch.processes` that starts, listens to and ends all processes, and calls the coordinator.
+"""The thread of `batch.dispatched` that starts, listens to and ends all workers, and calls the coordinator.
 
 Python raises KeyboardInterrupt in the main thread only. So nothing that happens here can be interrupted in the middle:
-the start of a process, a message, a line of the journal. The main thread receives reports, and asks for the stop.
+the start of a worker, a message, a line of the journal. The main thread receives reports, and asks for the stop.
 
-A process that ends for any reason is replaced. The files that it had are tried once more after all others, one at a
-time, while the other processes are idle. A file with which a process ends for the second time fails.
+A worker that ends for any reason is replaced. The files that it had begun are tried once more after all others, one at
+a time, while the other workers are idle. A file with which a worker ends for the second time fails. Files that waited
+there are given to another worker at once.
 
-When the run stops, the claim of an unfinished file is given up only if its process has said that it will not finish it.
-A process that had to be killed may have written the output without saying so. Then the claim stays as a file, by which
+When the run stops, the claim of an unfinished file is given up only if its worker has said that it will not finish it.
+A worker that had to be killed may have written the output without saying so. Then the claim stays as a file, by which
 the next run knows that.
 """
 
@@ -19,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import Pipe
@@ -31,17 +32,16 @@ from adacode_cli import atomic
 from adacode_cli.batch.executor import Assignment, Coordinator
 from adacode_cli.batch.outcome import Outcome, ends_the_run, failed_job
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.worker import WorkerTask
-from adacode_cli.batch.worker_process import WorkerProcess
-from adacode_cli.errors import DeviceError, WeightsError, translated
+from adacode_cli.batch.worker_handle import Given, Room, WorkerHandle
+from adacode_cli.errors import DeviceError, translated
 
-# After an interruption, processes write finished results; a run has 1.7 s for everything.
+# After an interruption, workers write finished results; a run has 1.7 s for everything.
 GRACE_S = 1.35
 
 
 @dataclass(frozen=True)
 class Ready:
-    """All processes have loaded the network. digest: of its weights."""
+    """The workers have loaded the network. digest: of its weights."""
 
     digest: str
 
@@ -53,7 +53,7 @@ class AllEnded:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The thread ends, and no process runs any more. error: why, if nobody asked for it."""
+    """The thread ends, and no worker runs any more. error: why, if nobody asked for it."""
 
     error: BaseException | None = None
 
@@ -66,34 +66,51 @@ Report = Ready | AllEnded | Stopped | Callable[[], None]
 class _Execution:
     """The jobs of one call of `Executor.execute`.
 
-    retries: assignments whose process has ended. died: the jobs with which a process has ended.
+    retries: assignments whose worker has ended. died: the jobs with which a worker has ended.
+    given_back: assignments that a worker that has ended had not begun. were_waiting: the jobs of all of these so far.
     """
 
     jobs: Iterator[Job]
     coordinator: Coordinator
     retries: deque[Assignment] = field(default_factory=deque)
     died: set[Job] = field(default_factory=set)
+    given_back: deque[Assignment] = field(default_factory=deque)
+    were_waiting: set[Job] = field(default_factory=set)
     no_jobs_left: bool = False
 
 
 class Dispatcher:
-    """The thread. `reports`: what it tells the main thread; a `Stopped` is the last one, whatever happens."""
+    """The thread. `reports`: what it tells the main thread; a `Stopped` is the last one, whatever happens.
 
-    def __init__(self, tasks: Sequence[WorkerTask], paths: Callable[[Job], tuple[Path, ...]]) -> None:
+    paths: as `Executor.paths`.
+    joining: gives further workers; it is entered and left in the thread, before the others start and after all ended.
+    pixels_of: the pixels of a job's image, for workers that ask for so many; 0 if they are not known.
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[WorkerHandle],
+        paths: Callable[[Job], tuple[Path, ...]],
+        *,
+        joining: AbstractContextManager[Sequence[WorkerHandle]] | None = None,
+        pixels_of: Callable[[Job], int] = lambda _job: 0,
+    ) -> None:
         self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
-        self.workers = [WorkerProcess(task) for task in tasks]
+        self.workers = list(workers)
         self._paths = paths
-        self._ids = itertools.count()
-        self._digest: str | None = None
+        self._joining = joining
+        self._pixels_of = pixels_of
+        self._numbers = itertools.count()
+        self._first: tuple[str, WorkerHandle] | None = None
         self._is_started = False
         self._is_stopping = threading.Event()
         self._begun: deque[_Execution] = deque()
         self._execution: _Execution | None = None
-        self._thread = threading.Thread(target=self._run, name="processes")
+        self._thread = threading.Thread(target=self._run, name="workers")
 
     def start(self) -> None:
-        """Starts the thread, which starts the processes. Raises DeviceError."""
-        with translated(DeviceError, "processes cannot be started", hint="Allow more open files (ulimit -n)."):
+        """Starts the thread, which starts the workers. Raises DeviceError."""
+        with translated(DeviceError, "workers cannot be started", hint="Allow more open files (ulimit -n)."):
             self._woken, self._wake = Pipe(duplex=False)
         self._thread.start()
 
@@ -103,13 +120,13 @@ class Dispatcher:
         self._wake.send_bytes(b"begin")
 
     def stop(self) -> None:
-        """Asks the thread to end. Processes that have jobs still write what they finish within `GRACE_S`."""
+        """Asks the thread to end. Workers that have jobs still write what they finish within `GRACE_S`."""
         self._is_stopping.set()
         if self._thread.ident is not None:
             self._wake.send_bytes(b"stop")
 
     def close(self) -> None:
-        """Stops, and returns when the thread has ended, and all processes with it."""
+        """Stops, and returns when the thread has ended, and all workers with it."""
         self.stop()
         if self._thread.ident is not None:
             self._thread.join()
@@ -118,19 +135,22 @@ class Dispatcher:
 
     def _run(self) -> None:
         error: BaseException | None = None
-        try:
-            self._start_processes()
-            while not self._is_stopping.is_set():
-                self._step()
-        except BaseException as found:  # noqa: BLE001 (the main thread raises it)
-            error = found
-        try:
-            self._wind_down()
-        except BaseException as found:  # noqa: BLE001
-            error = error or found
-        self.reports.put(Stopped(error))
+        with ExitStack() as stack:
+            try:
+                if self._joining is not None:
+                    self.workers += stack.enter_context(self._joining)
+                self._start_workers()
+                while not self._is_stopping.is_set():
+                    self._step()
+            except BaseException as found:  # noqa: BLE001 (the main thread raises it)
+                error = found
+            try:
+                self._wind_down()
+            except BaseException as found:  # noqa: BLE001
+                error = error or found
+            self.reports.put(Stopped(error))
 
-    def _start_processes(self) -> None:
+    def _start_workers(self) -> None:
         for worker in self.workers:
             if not self._is_stopping.is_set():
                 worker.start()
@@ -153,14 +173,28 @@ class Dispatcher:
         for worker in self.workers:
             if not worker.is_waiting:
                 continue
-            assignment = self._next(execution)
-            if assignment is not None:
-                worker.give((next(self._ids), assignment))
-            elif worker.assigned:
-                worker.give(None)  # It finishes what it has.
+            given = self._next_for(worker.room, execution)
+            if given or worker.assigned:
+                worker.give(given)  # Without a job, it finishes what it has.
 
-    def _next(self, execution: _Execution) -> Assignment | None:
+    def _next_for(self, room: Room, execution: _Execution) -> list[Given]:
+        """The next assignments: at least one if there is one, and not many more than there is room for."""
+        given: list[Given] = []
+        pixels = 0
+        while not given or (len(given) < room.jobs and pixels < room.pixels):
+            assignment = self._next(execution, may_retry=not given)
+            if assignment is None:
+                break
+            # An image of unknown size may be a large one.
+            one = self._pixels_of(assignment.job) if room.pixels else 0
+            pixels += one or room.pixels
+            given.append(Given(next(self._numbers), assignment, one))
+        return given
+
+    def _next(self, execution: _Execution, *, may_retry: bool = True) -> Assignment | None:
         """The next assignment, if another one may be given out now."""
+        if execution.given_back:
+            return execution.given_back.popleft()
         for job in execution.jobs:
             try:
                 assignment = execution.coordinator.take(job)
@@ -172,34 +206,40 @@ class Dispatcher:
             if assignment is not None:
                 return assignment
         execution.no_jobs_left = True
-        may_retry = execution.retries and not any(worker.is_busy for worker in self.workers)
-        return execution.retries.popleft() if may_retry else None
+        is_time = may_retry and execution.retries and not any(worker.is_busy for worker in self.workers)
+        return execution.retries.popleft() if is_time else None
 
     def _look_for_the_end(self, execution: _Execution) -> None:
-        is_busy = execution.retries or any(worker.is_busy for worker in self.workers)
+        is_busy = execution.retries or execution.given_back or any(worker.is_busy for worker in self.workers)
         if execution.no_jobs_left and not is_busy:
             self._execution = None
             self.reports.put(AllEnded())
 
-    def _hear(self, worker: WorkerProcess) -> None:
+    def _hear(self, worker: WorkerHandle) -> None:
         message = worker.receive()
         if message is None:
             self._died(worker)
         elif message[0] == "ready":
-            self._became_ready(message[1])
+            self._became_ready(worker, message[1])
+        elif message[0] == "without-place":
+            self._look_for_the_beginning()
         else:
             self._about_job(worker, *message)
 
-    def _became_ready(self, digest: str) -> None:
-        self._digest = self._digest or digest
-        if self._digest != digest:
-            hint = "Restore with weights that nobody writes to; the journal names the weights of each finished file."
-            raise WeightsError("the weights were changed during the run", hint=hint)
-        if all(worker.is_ready for worker in self.workers) and not self._is_started:
-            self._is_started = True
-            self.reports.put(Ready(digest))
+    def _became_ready(self, worker: WorkerHandle, digest: str) -> None:
+        self._first = self._first or (digest, worker)
+        if self._first[0] != digest:
+            raise worker.other_weights()
+        self._look_for_the_beginning()
 
-    def _about_job(self, worker: WorkerProcess, kind: str, *content: Any) -> None:  # noqa: ANN401 (as it was sent)
+    def _look_for_the_beginning(self) -> None:
+        """Reports that the workers are ready, when all are for which the run waits."""
+        is_ready = all(worker.is_ready or not worker.is_awaited for worker in self.workers)
+        if self._first is not None and is_ready and not self._is_started:
+            self._is_started = True
+            self.reports.put(Ready(self._first[0]))
+
+    def _about_job(self, worker: WorkerHandle, kind: str, *content: Any) -> None:  # noqa: ANN401 (as it was sent)
         """Handles a message about a job; other kinds mean nothing here."""
         execution = self._execution
         if kind == "stopped":
@@ -228,31 +268,42 @@ class Dispatcher:
         execution.coordinator.ended(job, outcome)
         self.reports.put(partial(execution.coordinator.finished, outcome))
 
-    def _died(self, worker: WorkerProcess) -> None:
-        """Starts another process in the place of one that has ended, and has its jobs tried once more."""
-        how, lost = worker.how_it_ended(), [*worker.assigned.values(), *worker.returned]
+    def _died(self, worker: WorkerHandle) -> None:
+        """Starts another worker in the place of one that has ended, and has its jobs tried once more."""
+        how, (begun, waiting) = worker.how_it_ended(), worker.lost()
         if not self._is_started:
             raise worker.error_about(f"ended while it was starting ({how})")
-        for assignment in lost:
+        for assignment in begun:
             self._remove_leftovers(assignment)
         worker.start_again()
         if self._execution is None:
             return
-        for assignment in lost:
-            if assignment.job not in self._execution.died:
-                self._execution.died.add(assignment.job)
-                self._execution.retries.append(assignment)
-                continue
-            hint = "Restore this file alone, with --processes 1, --tile 512 or another --device; see the system's log."
-            error = DeviceError(f"two processes ended while they restored it ({how})", hint=hint, only_this_image=True)
-            self._end(self._execution, assignment.job, failed_job(assignment.job, error))
+        for assignment in waiting:
+            # Its message that it began a file may be lost, so this happens once for each file.
+            if assignment.job in self._execution.were_waiting:
+                begun.append(assignment)
+            else:
+                self._execution.were_waiting.add(assignment.job)
+                self._execution.given_back.append(assignment)
+        for assignment in begun:
+            self._try_again(self._execution, assignment, how)
+
+    def _try_again(self, execution: _Execution, assignment: Assignment, how: str) -> None:
+        """Has a file tried again with which a worker ended; fails it if it was the second one."""
+        if assignment.job not in execution.died:
+            execution.died.add(assignment.job)
+            execution.retries.append(assignment)
+            return
+        hint = "Restore this file alone, with --processes 1, --tile 512 or another --device; see the system's log."
+        error = DeviceError(f"two processes ended while they restored it ({how})", hint=hint, only_this_image=True)
+        self._end(execution, assignment.job, failed_job(assignment.job, error))
 
     def _remove_leftovers(self, assignment: Assignment) -> None:
         for path in self._paths(assignment.job):
             atomic.remove_leftovers(path)
 
     def _wind_down(self) -> None:
-        """Ends all processes. Those that have jobs may first write and report what they finish soon."""
+        """Ends all workers. Those that have jobs may first write and report what they finish soon."""
         listening = [worker for worker in self.workers if worker.is_running and worker.assigned]
         try:
             for worker in listening:
@@ -268,8 +319,8 @@ class Dispatcher:
                     worker.end()
             self._give_up_claims()
 
-    def _says_more(self, worker: WorkerProcess) -> bool:
-        """Handles one more message of a process that was told to end. Returns False after its last one."""
+    def _says_more(self, worker: WorkerHandle) -> bool:
+        """Handles one more message of a worker that was told to end. Returns False after its last one."""
         try:
             message = worker.receive()
             if message is not None:
@@ -279,7 +330,7 @@ class Dispatcher:
         return message is not None and bool(worker.assigned)
 
     def _give_up_claims(self) -> None:
-        """Of files that processes have returned. The claims of others stay, as their outputs may be written."""
+        """Of files that workers have returned. The claims of others stay, as their outputs may be written."""
         for worker in self.workers:
             for assignment in worker.assigned.values():
                 self._remove_leftovers(assignment)

@@ -3,11 +3,12 @@
 It loads the network and the stages from their description, asks for jobs while it has room for them, and runs them as a
 run in one process does (`batch.local`), so reading, computing and writing overlap here too. Messages to the parent:
 
-    ready(digest of the weights) | next | started(id) | page(id, page, pages) | share(id, share) | ended(id, outcome)
-    | error(exception, its traceback) | stopped(ids of what was begun and has not ended)
+    ready(digest of the weights) | next | started(number) | page(number, page, pages) | share(number, share)
+    | ended(number, outcome) | error(exception, its traceback) | stopped(numbers of what was begun and has not ended)
 
-The parent sends an assignment with its id, or None when there are no more for now. Only the parent interrupts the work,
-with `STOP`: the signals by which people and systems end programs are ignored here, because they are for the run.
+The parent sends an assignment with its number, or nothing when there are no more for now. Only the parent interrupts
+the work, with `STOP`: the signals by which people and systems end programs are ignored here, because they are for the
+run. `batch.cluster.actor` carries out jobs in the same way, and sends its messages through Ray.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -28,10 +30,8 @@ from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
+from adacode_cli.batch.worker_handle import Given
 from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError
-
-Given = tuple[int, Assignment]
-"""An assignment and its id."""
 
 # The signal by which the parent interrupts the work. Windows has none; there the process is ended at once.
 STOP: signal.Signals | None = getattr(signal, "SIGUSR1", None)
@@ -93,12 +93,12 @@ def run_worker(task: WorkerTask, connection: Connection) -> None:
     try:
         task.prepare()
         take_place(task.placement)
-        _carry_out(task, parent)
+        carry_out(task, parent, when_loaded=_allow_stop)
     except KeyboardInterrupt:
         parent.send("stopped", parent.begun)
     except BaseException as error:  # noqa: BLE001 (the parent raises it)
         trace = "".join(traceback.format_exception(error))
-        parent.send("error", _sendable(error, task.placement.device), trace)
+        parent.send("error", sendable(error, task.placement.device), trace)
     parent.finish()
     # Nothing is left to do, and to free a network takes time; the processes that decode end with this one.
     os._exit(EXIT_INTERRUPTED)
@@ -125,17 +125,25 @@ def take_place(placement: WorkerPlacement) -> None:
     memory.divide_host(placement.processes)
 
 
-def _carry_out(task: WorkerTask, parent: _ParentConnection) -> None:
+def carry_out(task: WorkerTask, parent: Parent, *, when_loaded: Callable[[], None]) -> None:
+    """Loads the network, says that it is ready, and carries out jobs until an error or an interruption ends this.
+
+    when_loaded: called when the work may be interrupted.
+    """
     from adacode_cli.imaging.decoder_pool import decoding
 
     with decoding(isolated=task.isolated, limit_s=task.limit_s) as decoder:
         stages, digest = task.on_this_device.stages(decoder)
-        if STOP is not None:
-            signal.signal(STOP, _interrupt)
+        when_loaded()
         parent.send("ready", digest)
         executor = LocalExecutor(stages, jobs=task.jobs)
         while True:
             executor.execute(parent.jobs(), parent)
+
+
+def _allow_stop() -> None:
+    if STOP is not None:
+        signal.signal(STOP, _interrupt)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
@@ -143,9 +151,9 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _sendable(error: BaseException, device: str) -> BaseException:
+def sendable(error: BaseException, device: str) -> BaseException:
     """The error, or one that says the same if it cannot be pickled. A lost device is named."""
-    if isinstance(error, DeviceError) and device.startswith("cuda"):
+    if isinstance(error, DeviceError) and device != "cpu":
         error.message = f"{device}: {error.message}"
     try:
         pickle.loads(pickle.dumps(error))
@@ -154,23 +162,75 @@ def _sendable(error: BaseException, device: str) -> BaseException:
     return error
 
 
-class _ParentConnection:
-    """The coordinator of this process: it passes everything on, and its claims were taken in the parent.
+class Parent(ABC):
+    """The coordinator in a worker: it passes everything on to the run, whose claims were taken there."""
 
-    Messages are sent by a thread of their own, where no interruption can leave half of one.
-    """
+    def __init__(self) -> None:
+        self._answers: queue.SimpleQueue[Sequence[Given]] = queue.SimpleQueue()
+        self._known: dict[Job, Given] = {}
+
+    @abstractmethod
+    def send(self, kind: str, *content: object) -> None:
+        """Sends one message."""
+
+    def jobs(self) -> Iterator[Job]:
+        """Jobs, each when it is asked for, until the run has no more for now."""
+        while True:
+            self.send("next")
+            answer = self._answers.get()
+            if not answer:
+                return
+            for given in answer:
+                job = given.assignment.job
+                self._known[job] = given
+                yield job
+
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """The numbers of the jobs that the executor has, or had when it was interrupted."""
+        return tuple(given.number for given in list(self._known.values()))
+
+    def take(self, job: Job) -> Assignment | None:
+        """As `Coordinator.take`."""
+        return self._known[job].assignment
+
+    def ended(self, job: Job, outcome: Outcome | None) -> None:
+        """As `Coordinator.ended`. An executor that shuts down may call it again for its last job."""
+        given = self._known.get(job)
+        if given is not None:
+            # In this order, as the main thread may ask at any moment what was begun.
+            self.send("ended", given.number, outcome)
+            self._known.pop(job, None)
+
+    def started(self, job: Job) -> None:
+        """As `Coordinator.started`."""
+        self.send("started", self._known[job].number)
+
+    def page_finished(self, job: Job, page: int, num_pages: int) -> None:
+        """As `Coordinator.page_finished`."""
+        self.send("page", self._known[job].number, page, num_pages)
+
+    def advanced(self, job: Job, share: float) -> None:
+        """As `Coordinator.advanced`."""
+        self.send("share", self._known[job].number, share)
+
+    def finished(self, outcome: Outcome) -> None:  # noqa: B027 (the same for all)
+        """Nothing: the run reports an outcome when it ends."""
+
+
+class _ParentConnection(Parent):
+    """Through a pipe. Messages are sent by a thread of their own, where no interruption can leave half of one."""
 
     def __init__(self, connection: Connection) -> None:
+        super().__init__()
         self._connection = connection
-        self._given: queue.SimpleQueue[Given | None] = queue.SimpleQueue()
         self._messages: queue.SimpleQueue[tuple[object, ...] | None] = queue.SimpleQueue()
-        self._known: dict[Job, Given] = {}
         self._sender = threading.Thread(target=self._send_all, daemon=True, name="messages")
         self._sender.start()
         threading.Thread(target=self._listen, daemon=True, name="jobs").start()
 
     def send(self, kind: str, *content: object) -> None:
-        """Sends one message."""
+        """As `Parent.send`."""
         self._messages.put((kind, *content))
 
     def finish(self) -> None:
@@ -188,49 +248,6 @@ class _ParentConnection:
     def _listen(self) -> None:
         try:
             while True:
-                self._given.put(self._connection.recv())
+                self._answers.put(self._connection.recv())
         except (EOFError, OSError):  # The run has ended, however it ended.
             os._exit(EXIT_INTERRUPTED)
-
-    def jobs(self) -> Iterator[Job]:
-        """Jobs, each when it is asked for, until the parent has no more for now."""
-        while True:
-            self.send("next")
-            given = self._given.get()
-            if given is None:
-                return
-            job = given[1].job
-            self._known[job] = given
-            yield job
-
-    @property
-    def begun(self) -> tuple[int, ...]:
-        """The ids of the jobs that the executor has, or had when it was interrupted."""
-        return tuple(given[0] for given in list(self._known.values()))
-
-    def take(self, job: Job) -> Assignment | None:
-        """As `Coordinator.take`."""
-        return self._known[job][1]
-
-    def ended(self, job: Job, outcome: Outcome | None) -> None:
-        """As `Coordinator.ended`. An executor that shuts down may call it again for its last job."""
-        given = self._known.get(job)
-        if given is not None:
-            # In this order, as the main thread may ask at any moment what was begun.
-            self.send("ended", given[0], outcome)
-            self._known.pop(job, None)
-
-    def started(self, job: Job) -> None:
-        """As `Coordinator.started`."""
-        self.send("started", self._known[job][0])
-
-    def page_finished(self, job: Job, page: int, num_pages: int) -> None:
-        """As `Coordinator.page_finished`."""
-        self.send("page", self._known[job][0], page, num_pages)
-
-    def advanced(self, job: Job, share: float) -> None:
-        """As `Coordinator.advanced`."""
-        self.send("share", self._known[job][0], share)
-
-    def finished(self, outcome: Outcome) -> None:
-        """Nothing: the parent reports an outcome when it ends."""

@@ -29,7 +29,7 @@ from adacode_cli.batch import worker_process
 from adacode_cli.batch.description import Description, NetworkDescription
 from adacode_cli.batch.dispatcher import Dispatcher, _Execution
 from adacode_cli.batch.executor import Assignment
-from adacode_cli.batch.worker import WorkerPlacement, WorkerTask, _sendable
+from adacode_cli.batch.worker import WorkerPlacement, WorkerTask, sendable
 from adacode_cli.batch.worker_process import WorkerProcess
 from adacode_cli.engine import memory
 from adacode_cli.errors import DeviceError
@@ -255,14 +255,14 @@ def test_memory_of_the_host_is_divided_and_limits_of_the_process_are_not(monkeyp
 
 
 def test_errors_of_processes_can_be_sent_and_name_the_gpu():
-    lost = pickle.loads(pickle.dumps(_sendable(DeviceError("the device is gone", hint="h"), "cuda:1")))
+    lost = pickle.loads(pickle.dumps(sendable(DeviceError("the device is gone", hint="h"), "cuda:1")))
     assert (lost.message, lost.hint) == ("cuda:1: the device is gone", "h")
-    told = _sendable(ValueError(lambda: None), "cpu")
+    told = sendable(ValueError(lambda: None), "cpu")
     assert "ValueError" in str(pickle.loads(pickle.dumps(told)))
 
 
 def test_a_file_is_tried_again_while_all_others_are_idle():
-    dispatcher = Dispatcher([TASK, TASK], TASK.description.paths)
+    dispatcher = Dispatcher([WorkerProcess(TASK), WorkerProcess(TASK)], TASK.description.paths)
     busy, idle = dispatcher.workers
     job = SimpleNamespace(name="a.png")
     execution = _Execution(iter(()), SimpleNamespace(), deque([Assignment(job)]))
@@ -277,9 +277,9 @@ def test_a_file_is_tried_again_while_all_others_are_idle():
 
 def test_what_a_stopped_process_never_began_is_given_up():
     worker, ended = WorkerProcess(TASK), []
-    dispatcher = Dispatcher([TASK], TASK.description.paths)
+    dispatcher = Dispatcher([worker], TASK.description.paths)
     coordinator = SimpleNamespace(ended=lambda job, outcome: ended.append((job, outcome)))
-    dispatcher.workers, dispatcher._execution = [worker], _Execution(iter(()), coordinator)
+    dispatcher._execution = _Execution(iter(()), coordinator)
     worker.assigned = {number: Assignment(f"job {number}") for number in (4, 5, 6)}
     dispatcher._about_job(worker, "stopped", (4,))
     assert list(worker.assigned) == [4]
