@@ -62,6 +62,7 @@ ONLY_IN = {
     "openvino": {"engine"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
+    "ray": {"batch"},
     "spandrel": {"spandrel"},
 }
 MAX_LINES = 450

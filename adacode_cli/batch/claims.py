@@ -139,6 +139,11 @@ class Claims:
                 atomic.remove_leftovers(path)
 
 
+def claim_path(root: Path, target: str) -> Path:
+    """The file of the claim on the output `target` in the output tree `root`."""
+    return root / CLAIMS / _name(target)
+
+
 def claimed(target: str, names: frozenset[str]) -> bool:
     """Whether one of the claims `names` is on the output `target`."""
     return bool(names) and _name(target) in names

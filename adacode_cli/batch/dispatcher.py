@@ -185,9 +185,8 @@ class Dispatcher:
             assignment = self._next(execution, may_retry=not given)
             if assignment is None:
                 break
-            # An image of unknown size may be a large one.
-            one = self._pixels_of(assignment.job) if room.pixels else 0
-            pixels += one or room.pixels
+            one = self._pixels_of(assignment.job) if room.jobs > 1 else 0
+            pixels += one or room.pixels  # An image of unknown size may be a large one.
             given.append(Given(next(self._numbers), assignment, one))
         return given
 

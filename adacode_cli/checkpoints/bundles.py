@@ -189,6 +189,17 @@ def require_as_listed(path: Path) -> None:
         integrity.verify(path, expected, hint=hint)
 
 
+def family_of(path: Path) -> str | None:
+    """The family that a file of weights states, if it states a plain name. Raises WeightsError for a damaged header."""
+    if path.suffix.lower() != _SUFFIX:
+        return None
+    try:
+        family = json.loads(header_of(path)["__metadata__"]["adacode"])["provenance"]["family"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return family if isinstance(family, str) and is_name(family) else None
+
+
 def shared_parts_missing(path: Path) -> list[str]:
     """Names of the shared parts that a task of a family needs beside its file and that are not there.
 

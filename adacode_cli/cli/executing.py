@@ -1,14 +1,18 @@
-"""From options to what carries out the jobs of a run: this process, or one process for each of several devices."""
+"""From options to what carries out the jobs of a run: this process, one process for each of several devices, or the
+workers of a cluster (`cli.cluster`).
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adacode_cli.cli.cluster import request_of
 from adacode_cli.cli.console import Console
 from adacode_cli.cli.loading import pinned
 from adacode_cli.cli.process import protect_stderr
@@ -23,8 +27,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def executing(options: RestoreOptions, description: Description, console: Console) -> Iterator[tuple[Executor, str]]:
+def executing(
+    options: RestoreOptions, description: Description, console: Console, inputs: Sequence[Path] = ()
+) -> Iterator[tuple[Executor, str]]:
     """Within the block: (the executor, with networks that are loaded; the digest of the weights).
+
+    inputs: what the run was given, which every machine of a cluster must see.
 
     Raises UsageError, WeightsError, DeviceError.
     """
@@ -33,6 +41,10 @@ def executing(options: RestoreOptions, description: Description, console: Consol
     from adacode_cli.batch.worker import WorkerTask
     from adacode_cli.imaging.decoder_pool import decoding
 
+    if options.engine == "ray":
+        with on_cluster(options, description, console, inputs) as found:
+            yield found
+        return
     if is_for_several(options) and getattr(sys, "frozen", False):
         hint = "Name one device, and leave out --processes."
         raise UsageError("a frozen program cannot start several processes", hint=hint)
@@ -55,6 +67,42 @@ def executing(options: RestoreOptions, description: Description, console: Consol
         with console.waiting(f"loading {options.weights} in {len(placements)} processes"):
             weights = executor.start()
         yield executor, weights
+
+
+@contextmanager
+def on_cluster(
+    options: RestoreOptions, description: Description, console: Console, inputs: Sequence[Path]
+) -> Iterator[tuple[Executor, str]]:
+    """As `executing`, on the workers of a cluster."""
+    from adacode_cli.batch.cluster.connection import require_ray
+    from adacode_cli.batch.cluster.executor import ClusterExecutor
+    from adacode_cli.batch.worker import WorkerPlacement, WorkerTask, nothing_to_prepare
+
+    require_ray()
+    with console.waiting(f"looking for {options.weights}"):
+        description = pinned(description)
+        request = request_of(options, description, inputs, _here(options) if options.address is None else ())
+    device = "cuda" if options.device == "cuda" else "cpu"
+    task = WorkerTask(
+        description, WorkerPlacement(device), options.isolate, options.decode_timeout, options.jobs, nothing_to_prepare
+    )
+    where = "a Ray cluster of this machine" if options.address is None else f"the Ray cluster {options.address}"
+    with ClusterExecutor(task, request) as executor:
+        with console.waiting(f"loading {options.weights} on {where}"):
+            weights = executor.start()
+        yield executor, weights
+
+
+def _here(options: RestoreOptions) -> tuple[WorkerPlacement, ...]:
+    """The places of a cluster of this machine: each GPU, or the CPU once or `num_workers` times."""
+    several = replace(options, device="all" if options.device == "auto" else options.device, processes=None)
+    placements = placements_of(several)
+    if placements[0].device == "cpu":
+        return tuple(placements_of(replace(several, processes=options.num_workers)))
+    if (options.num_workers or 1) > len(placements):
+        what = f"--num-workers {options.num_workers}: this machine has {len(placements)} GPUs"
+        raise UsageError(what, hint="Use a smaller number, or --device cpu.")
+    return tuple(replace(one, device="cuda") for one in placements[: options.num_workers])
 
 
 def prepare_worker(*, is_verbose: bool) -> None:

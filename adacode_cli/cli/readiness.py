@@ -106,6 +106,8 @@ def check_network(options: RestoreOptions, request: Request) -> None:
     presence.require_present(options.weights, request.task, scales)
     if request.hole is not None and request.hole.detect is not None:
         presence.require_detector(request.hole.detect)
+    if options.engine == "ray":
+        return  # Its workers have devices of their own.
     if options.device not in _ALWAYS_THERE or options.precision == "int8":
         # The run needs torch in any case.
         from adacode_cli.engine import device

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from adacode_cli.cli.boundary import SOURCES, came_from, interruptions_named, invocation_of, say_last_words
+from adacode_cli.cli.cluster import check_cluster, check_inputs, for_the_engine
 from adacode_cli.cli.configuration import set_elsewhere
 from adacode_cli.cli.console import Console, console_for
 from adacode_cli.cli.dry_run import dry_run
@@ -151,6 +152,7 @@ def reconstruct(
 def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreOptions, request: Request) -> None:
     """Carries out a command and leaves its exit code in the invocation. Raises AdaCodeError."""
     invocation = invocation_of(context, json=options.json, verbose=options.verbose)
+    options = for_the_engine(context, options)
     _check(options)
     options = _with_names_of(context, options, request, is_pipe=is_stdin(inputs))
     if options.from_file is None and is_stdin(inputs):
@@ -184,7 +186,9 @@ def _with_names_of(
 
 
 def _for_one_image(context: typer.Context, options: RestoreOptions) -> RestoreOptions:
-    """The options with one device and one process, of those that a file of settings or a variable gives."""
+    """The options with one device, one process and no cluster, of those that a file of settings or a variable gives."""
+    if came_from(context, "engine") != "COMMANDLINE":
+        options = replace(options, engine="local", address=None, num_workers=None)
     if came_from(context, "processes") != "COMMANDLINE":
         options = replace(options, processes=None)
     if came_from(context, "device") != "COMMANDLINE":
@@ -194,6 +198,8 @@ def _for_one_image(context: typer.Context, options: RestoreOptions) -> RestoreOp
 
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
+    if options.engine == "ray":
+        check_inputs(inputs, options, request)
     if options.from_file is None and is_stdin(inputs):
         if is_for_several(options):
             hint = "Name one device, and leave out --processes."
@@ -214,6 +220,7 @@ def _check(options: RestoreOptions) -> None:
         raise UsageError("--null has no effect without --from-file", hint="Add --from-file LIST, or leave out --null.")
     if options.watch_interval is not None and not options.watch:
         raise UsageError("--watch-interval has no effect without --watch", hint="Add --watch, or leave it out.")
+    check_cluster(options)
 
 
 def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
@@ -257,7 +264,7 @@ def _run(paths: list[Path], options: RestoreOptions, request: Request, console: 
         check_directories(plan.roots if plan.jobs else ())
     note_empty_part(plan, options, console)
     description = description_of(options, request, plan.masks)
-    with console, executing(options, description, console) as (executor, weights):
+    with console, executing(options, description, console, paths) as (executor, weights):
         if plan.has_tree:
             with console.waiting("looking for results that exist"):
                 trees.with_weights(weights, plan.jobs)

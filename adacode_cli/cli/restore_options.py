@@ -333,6 +333,35 @@ class RestoreOptions:
         ),
         _HOW,
     ] = None
+    engine: Annotated[
+        Literal["local", "ray"],
+        _model(
+            metavar="NAME",
+            help="What carries out the work: local, this process and those of --device and --processes; or ray, the "
+            "workers of a Ray cluster (docs/clusters.md).",
+        ),
+        _HOW,
+    ] = "local"
+    address: Annotated[
+        str | None,
+        _model(
+            metavar="ADDRESS",
+            help="With --engine ray: auto, or HOST:PORT of a running cluster. Default: a cluster of this machine.",
+            show_default=False,
+        ),
+        _HOW,
+    ] = None
+    num_workers: Annotated[
+        int | None,
+        _model(
+            min=1,
+            max=4096,
+            metavar="N",
+            help="With --engine ray: the number of workers. Default: one for each GPU; without GPUs, for each machine.",
+            show_default=False,
+        ),
+        _HOW,
+    ] = None
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16", "int8"],
         _model(

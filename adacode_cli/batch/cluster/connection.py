@@ -1,0 +1,134 @@
+"""This process as the driver of a Ray cluster: connected, and told what the cluster has.
+
+Everything here runs in the thread of `batch.dispatcher`. Ray replaces how the process reacts to SIGTERM, so the main
+thread must set its handlers again (`restore_handlers`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from adacode_cli.batch.worker import FOR_THE_PARENT
+from adacode_cli.errors import DeviceError, UsageError
+
+INSTALL = "Install it on every machine of the cluster: pip install 'adacode-cli[ray]'."
+_REACH_LIMIT_S = 5.0
+# One open file for each claim, and a few for each worker.
+_OPEN_FILES = 65536
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of a cluster that is alive: its CPUs and GPUs, as Ray counts them."""
+
+    cpus: int
+    gpus: int
+
+
+def require_ray() -> None:
+    """Raises UsageError if ray is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("--engine ray needs the package ray", hint=INSTALL)
+
+
+def resolved(address: str) -> str:
+    """The host and port of a cluster's address, which may be "auto". Raises UsageError if nobody answers there."""
+    if address.startswith("ray://"):
+        hint = (
+            "Start the command on a machine of the cluster, with --address auto or HOST:PORT (the port of ray start)."
+        )
+        raise UsageError(f"--address {address}: addresses of the Ray Client cannot be used", hint=hint)
+    found = address
+    if address == "auto":
+        found = os.environ.get("RAY_ADDRESS") or _last_started() or ""
+        if not found or found == "auto":
+            hint = "Start one with `ray start --head`, or name it: --address HOST:PORT."
+            raise UsageError("--address auto: no Ray cluster runs on this machine", hint=hint)
+    host, _, port = found.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_LIMIT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        hint = "Check the address that `ray start --head` has printed, and that the cluster runs (ray status)."
+        raise UsageError(f"--address {address}: no Ray cluster answers at {found}", hint=hint) from error
+    return found
+
+
+def _last_started() -> str | None:
+    """The address of the cluster that was started last on this machine."""
+    from ray._private.utils import read_ray_address
+
+    found: str | None = read_ray_address()
+    return found
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Within the block, this process is a driver of the cluster. Raises UsageError."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _allow_open_files()
+    import ray
+    from ray.job_config import JobConfig
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # after the import, which sets it
+
+    try:
+        # As if another program had sent the job: then the working directory, which may be a folder of somebody else's
+        # photographs, is not where workers look for Python modules.
+        job = JobConfig(_client_job=True)
+        ray.init(address=address, log_to_driver=False, configure_logging=False, job_config=job)
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        hint = "The machines of a cluster need the same versions of Ray and of Python. See docs/clusters.md."
+        what = f"the Ray cluster at {address} cannot be used: {reason[0] if reason else type(error).__name__}"
+        raise UsageError(what, hint=hint) from error
+    try:
+        yield
+    finally:
+        with suppress(Exception):  # nothing depends on it any more
+            ray.shutdown()
+
+
+def nodes() -> list[Node]:
+    """The machines of the cluster. Raises DeviceError if none has CPUs or GPUs for actors."""
+    import ray
+
+    alive: list[dict[str, Any]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    found = [Node(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in alive]
+    found = [node for node in found if node.cpus or node.gpus]
+    if not found:
+        hint = "Start nodes with CPUs or GPUs: ray start --address HOST:PORT."
+        raise DeviceError("no machine of the Ray cluster offers CPUs or GPUs", hint=hint)
+    return found
+
+
+def restore_handlers() -> None:
+    """Sets the handlers of signals again that Python knows, in the main thread: Ray's own one would end the process."""
+    if threading.current_thread() is threading.main_thread():
+        for number in FOR_THE_PARENT:
+            handler = signal.getsignal(number)
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+def _allow_open_files() -> None:
+    """Raises this process's own limit of open files as far as the system allows."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    with suppress(OSError, ValueError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+        if soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

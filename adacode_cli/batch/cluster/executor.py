@@ -1,0 +1,138 @@
+"""The executor on a Ray cluster (`batch.dispatched`): a worker for each GPU, or for each machine without one."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from adacode_cli.batch.cluster.actor import ClusterTask
+from adacode_cli.batch.cluster.carried import CarriedFiles
+from adacode_cli.batch.cluster.connection import Node, connected, nodes, resolved, restore_handlers
+from adacode_cli.batch.cluster.local_cluster import local_cluster
+from adacode_cli.batch.cluster.ray_worker import Needs, Presence, RayWorker
+from adacode_cli.batch.dispatched import Dispatched
+from adacode_cli.batch.dispatcher import Dispatcher
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.worker import WorkerPlacement, WorkerTask
+from adacode_cli.errors import DeviceError
+
+# Jobs that all workers may have at once, as each has a claim, which is an open file.
+_MOST_JOBS_OF_ALL = 512
+_MOST_JOBS = 64
+# Besides its GPU, a worker reads and writes files.
+_CPUS_BESIDE_GPU = 2
+
+
+@dataclass(frozen=True)
+class ClusterRequest:
+    """Which cluster, and how much of it.
+
+    address: of a running cluster; None: one of this machine is started for the run.
+    num_workers: None: one for each GPU, or for each machine if no machine has one or they are not wanted.
+    device: "auto", "cpu" or "cuda".
+    here: the places of this machine, for its own cluster.
+    carried: files of weights that other machines do not have.
+    inputs: what every machine must see.
+    """
+
+    address: str | None
+    num_workers: int | None
+    device: str = "auto"
+    here: tuple[WorkerPlacement, ...] = ()
+    carried: CarriedFiles | None = None
+    inputs: tuple[str, ...] = ()
+
+
+class ClusterExecutor(Dispatched):
+    """An `Executor`. When its block is left, no worker of it runs any more.
+
+    task: what each worker does; its place follows from the cluster.
+    """
+
+    def __init__(self, task: WorkerTask, request: ClusterRequest) -> None:
+        self._task, self._request = task, request
+        self._workers: list[RayWorker] = []
+        foresight = task.description.foresight
+
+        def pixels_of(job: Job) -> int:
+            header = foresight.headed(job).header
+            return 0 if header is None else header.width * header.height * max(1, header.pages)
+
+        dispatcher = Dispatcher((), task.description.paths, joining=self._joining(), pixels_of=pixels_of)
+        super().__init__(task.description, dispatcher)
+
+    @property
+    def pids(self) -> list[int]:
+        """The numbers of the workers' processes, each on its machine."""
+        known = [worker.introduction for worker in self._workers]
+        return [one.pid for one in known if one is not None]
+
+    @contextmanager
+    def _joining(self) -> Iterator[Sequence[RayWorker]]:
+        """The workers, while this process is a driver of the cluster. Runs in the thread of the dispatcher."""
+        if self._request.address is None:
+            here = self._request.here
+            gpus = sum(place.device != "cpu" for place in here)
+            with local_cluster(cpus=len(here) * _cpus(gpus), gpus=gpus) as address, self._driving(address):
+                needs = Needs(_cpus(gpus), min(1, gpus))
+                self._workers = self._made([(place, needs) for place in here])
+                yield self._workers
+            return
+        with self._driving(resolved(self._request.address)):
+            self._workers = self._made(placements_on(nodes(), self._request))
+            yield self._workers
+
+    @contextmanager
+    def _driving(self, address: str) -> Iterator[None]:
+        with connected(address):
+            self._dispatcher.reports.put(restore_handlers)
+            yield
+
+    def _made(self, places: Sequence[tuple[WorkerPlacement, Needs]]) -> list[RayWorker]:
+        """A worker for each place. What they share goes to Ray's object store once."""
+        import ray
+
+        most = max(4, min(_MOST_JOBS, _MOST_JOBS_OF_ALL // len(places)))
+        carried = ray.put(self._request.carried)
+        stored: dict[WorkerPlacement, object] = {}
+        presence = Presence()
+        workers = []
+        for place, needs in places:
+            if place not in stored:
+                task = ClusterTask(replace(self._task, placement=place), os.getcwd(), self._request.inputs, most)  # noqa: PTH109
+                stored[place] = ray.put(pickle.dumps(task))
+            workers.append(RayWorker(needs, stored[place], carried, presence))
+        return workers
+
+
+def _cpus(gpus: int) -> int:
+    return 1 if gpus == 0 else _CPUS_BESIDE_GPU
+
+
+def placements_on(found: Sequence[Node], request: ClusterRequest) -> list[tuple[WorkerPlacement, Needs]]:
+    """Where the workers compute, and what each needs. Raises DeviceError for a GPU that is not there."""
+    gpus = sum(node.gpus for node in found)
+    if request.device == "cuda" and not gpus:
+        hint = "Start nodes with GPUs (ray start --num-gpus), or use --device cpu."
+        raise DeviceError("no machine of the Ray cluster offers a GPU", hint=hint)
+    if gpus and request.device != "cpu":
+        most = max(node.gpus for node in found)
+        cpus = min(min(_CPUS_BESIDE_GPU, node.cpus // node.gpus) for node in found if node.gpus)
+        return [(WorkerPlacement("cuda", None, most), Needs(cpus, 1))] * (request.num_workers or gpus)
+    shares = _shares([node.cpus for node in found if node.cpus], request.num_workers)
+    return [(WorkerPlacement("cpu", cpus, workers), Needs(cpus)) for cpus, workers in shares]
+
+
+def _shares(cpus: Sequence[int], num_workers: int | None) -> list[tuple[int, int]]:
+    """For each worker: (its number of CPUs, the workers on its machine), by machines that have so many CPUs.
+
+    Each further worker goes to the machine where it has most. More workers than CPUs get one each, and some must wait.
+    """
+    workers = [0] * len(cpus)
+    for _ in range(num_workers or len(cpus)):
+        best = max(range(len(cpus)), key=lambda one: cpus[one] / (workers[one] + 1))
+        workers[best] += 1
+    return [(max(1, have // number), number) for have, number in zip(cpus, workers, strict=True) for _ in range(number)]

@@ -1,0 +1,101 @@
+"""A Ray cluster of this machine alone, for one run.
+
+A process of its own starts it, in a session of its own: a terminal or a service that sends a signal to all processes of
+the run does not reach the cluster, which the run needs until it has stopped. That process ends the cluster as soon as
+the run closes its pipe, or has ended in any way. Nobody else can connect: the cluster asks for a password of this run.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from adacode_cli.errors import DeviceError, reason
+
+_OBJECTS_BYTES = 100 << 20  # Files are read and written by the workers, so hardly anything passes through Ray.
+# Paths of sockets have at most 107 bytes, and Ray adds about 80.
+_MAX_FOLDER_BYTES = 24
+
+
+@contextmanager
+def local_cluster(*, cpus: int, gpus: int) -> Iterator[str]:
+    """Within the block, there is a cluster with these devices; its address. Raises DeviceError."""
+    # For this process too, before it imports ray.
+    password = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ.update(password)
+    command = [sys.executable, "-m", __name__, str(cpus), str(gpus)]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            env=_environment(),
+        )
+    except OSError as error:
+        raise _not_started(reason(error)) from error
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        said, _, address = process.stdout.readline().strip().partition(" ")
+        if said != "address":
+            raise _not_started(address or "its process has ended")
+        yield address
+    finally:
+        # It ends by itself then; nobody needs to wait for that.
+        with suppress(OSError):
+            process.stdin.close()
+        process.stdout.close()
+
+
+def _not_started(why: str) -> DeviceError:
+    hint = "Check the free memory and the room in the folder for temporary files, or use --engine local."
+    return DeviceError(f"a Ray cluster of this machine cannot be started: {why}", hint=hint)
+
+
+def _environment() -> dict[str, str]:
+    """That of this process; no usage statistics, and no modules from the working directory."""
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error", "PYTHONSAFEPATH": "1"}
+    without = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONSAFEPATH")}
+    return {**without, **quiet}
+
+
+def _hold(cpus: int, gpus: int) -> None:
+    """Starts the cluster, says its address on standard output, and ends it when standard input is closed."""
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > _MAX_FOLDER_BYTES and os.path.isdir("/tmp"):  # noqa: PTH112
+        folder = "/tmp"
+    folder = tempfile.mkdtemp(prefix="adacode-ray-", dir=folder)
+    try:
+        import ray
+
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            num_gpus=gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            object_store_memory=_OBJECTS_BYTES,
+            _temp_dir=folder,
+            _node_ip_address="127.0.0.1",
+        )
+        print("address", ray.get_runtime_context().gcs_address, flush=True)
+        sys.stdin.read()
+        ray.shutdown()
+    except Exception as error:  # noqa: BLE001 (the run reports it)
+        print("error", " ".join(str(error).split()), flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _hold(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,241 @@
+"""One actor of a Ray cluster, as the dispatcher sees it (`batch.worker_handle`).
+
+A thread listens to the actor, and puts each of its messages where the dispatcher finds them; a byte in a pipe tells the
+dispatcher, which waits for all workers at once. When the actor cannot be reached any more, the pipe is closed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, ClassVar
+
+from adacode_cli.batch.cluster.actor import Introduction, WorkerActor
+from adacode_cli.batch.cluster.connection import INSTALL
+from adacode_cli.batch.cluster.sameness import require_same, versions
+from adacode_cli.batch.worker_handle import Given, WorkerHandle
+from adacode_cli.errors import AdaCodeError, DeviceError, UsageError, WeightsError, translated
+
+# The run begins without a worker for which the cluster has had no place so long; and without any it ends.
+_SOON_S = 20.0
+_PLACE_LIMIT_S = 300.0
+_CALLS_AT_ONCE = 4
+# Signs in the texts of Ray's errors, in the order in which they count.
+_ENDS = {
+    "node died": "its machine was lost",
+    "node has died": "its machine was lost",
+    "OOM": "its machine had no memory left",
+    "out of memory": "its machine had no memory left",
+}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What Ray is asked for: logical CPUs and GPUs for one worker."""
+
+    cpus: int
+    gpus: int = 0
+
+
+class Presence:
+    """How many workers of a run the cluster has a place for now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._number = 0
+
+    def add(self, change: int) -> None:
+        """A worker has come (1), or has gone (-1)."""
+        with self._lock:
+            self._number += change
+
+    def any_worker(self) -> bool:
+        """Whether there is one."""
+        return self._number > 0
+
+
+class RayWorker(WorkerHandle):
+    """One actor, or none before `start` and after `end`.
+
+    task, carried: references to a pickled `ClusterTask` and to `CarriedFiles` (or None) in Ray's object store.
+    presence: shared by all workers of the run.
+    """
+
+    # The place of a new one may be on a machine that has no room, so it is tried more often than a process.
+    max_failed_starts: ClassVar[int] = 5
+
+    def __init__(self, needs: Needs, task: object, carried: object, presence: Presence) -> None:
+        super().__init__()
+        self._needs, self._task, self._carried, self._presence = needs, task, carried, presence
+        self._link: _Link | None = None
+        self._seen_as = "a worker of the cluster"
+
+    @property
+    def connection(self) -> Connection:
+        """As `WorkerHandle.connection`."""
+        assert self._link is not None, "it was started"
+        return self._link.heard
+
+    @property
+    def is_running(self) -> bool:
+        """As `WorkerHandle.is_running`."""
+        return self._link is not None
+
+    @property
+    def introduction(self) -> Introduction | None:
+        """Who the worker is, if it has said so."""
+        return self._link.introduction if self._link else None
+
+    @property
+    def _place(self) -> str:
+        known = self.introduction
+        return f"process {known.pid} on {known.host}" if known else self._seen_as
+
+    def start(self) -> None:
+        """As `WorkerHandle.start`."""
+        import ray
+
+        options = {
+            "num_cpus": self._needs.cpus,
+            "num_gpus": self._needs.gpus,
+            "max_concurrency": _CALLS_AT_ONCE,
+            "max_restarts": 0,
+            "scheduling_strategy": "SPREAD",
+        }
+        with translated(DeviceError, "a worker cannot be started", hint="Allow more open files (ulimit -n)."):
+            self._link = _Link(ray.remote(WorkerActor).options(**options).remote(), self._presence)
+        self.is_ready = self.is_waiting = False
+        threading.Thread(target=self._link.attend, args=(self._task, self._carried), daemon=True, name="listen").start()
+
+    def interrupt(self) -> None:
+        """As `WorkerHandle.interrupt`."""
+        if self._link is not None:
+            self._link.actor.stop.remote()
+
+    def how_it_ended(self) -> str:
+        """As `WorkerHandle.how_it_ended`."""
+        self._seen_as = self._place
+        return f"{self._seen_as}: {self._link.how if self._link else 'it was ended'}"
+
+    def end(self) -> None:
+        """As `WorkerHandle.end`."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.end()
+
+    def error_about(self, how: str) -> DeviceError:
+        """As `WorkerHandle.error_about`."""
+        hint = "See Ray's logs of that machine. Each worker needs memory of its own: a smaller --num-workers may help."
+        return DeviceError(f"{self._seen_as} {how}", hint=hint)
+
+    def other_weights(self) -> WeightsError:
+        """As `WorkerHandle.other_weights`."""
+        hint = "Put the same files of weights on every machine of the cluster, or name a file of this machine."
+        return WeightsError(f"{self._place} has loaded other weights than the workers before it", hint=hint)
+
+    def _message(self) -> tuple[Any, ...] | None:
+        assert self._link is not None, "it was started"
+        message = self._link.next()
+        # A device that fails costs the run this worker, and not all others.
+        if message and message[0] == "error" and isinstance(message[1], DeviceError) and self.is_ready:
+            self._link.how = message[1].message
+            return None
+        return message
+
+    def _send(self, given: Sequence[Given]) -> None:
+        if self._link is not None:
+            self._link.actor.give.remote(list(given))
+
+
+class _Link:
+    """An actor and the thread that listens to it. how: how it ended, in a few words."""
+
+    def __init__(self, actor: Any, presence: Presence) -> None:  # noqa: ANN401 (Ray makes its methods)
+        self.actor = actor
+        self._presence = presence
+        self.introduction: Introduction | None = None
+        self.how = "it ended"
+        self.heard, self._tell = Pipe(duplex=False)
+        self._messages: deque[tuple[Any, ...]] = deque()
+        self._is_over = False
+
+    def attend(self, task: object, carried: object) -> None:
+        """The thread: has the worker introduce itself, starts its work, and listens as long as it is there."""
+        import ray
+
+        try:
+            self._introduce()
+            self.actor.begin.remote(task, carried)
+            while not self._is_over:
+                for message in ray.get(self.actor.listen.remote()):
+                    self._put(*message)
+        except Exception as error:  # noqa: BLE001 (the worker has ended, or Ray has)
+            self.how = _in_few_words(error)
+        finally:
+            if self.introduction is not None:
+                self._presence.add(-1)
+            with suppress(OSError):
+                self._tell.close()
+
+    def _introduce(self) -> None:
+        import ray
+
+        introducing = self.actor.introduce.remote()
+        if not ray.wait([introducing], timeout=_SOON_S)[0]:
+            self._put("without-place")
+        while not ray.wait([introducing], timeout=_PLACE_LIMIT_S)[0]:
+            if not self._presence.any_worker():
+                hint = "Start more nodes, wait until others have ended (ray status), or use a smaller --num-workers."
+                self._refuse(DeviceError(f"the cluster has had no room for {_PLACE_LIMIT_S:g} s", hint=hint))
+        try:
+            self.introduction = ray.get(introducing)
+        except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError, RuntimeError) as error:
+            if "No module named" in str(error) or "failed to import" in str(error):
+                self._refuse(UsageError("a machine of the cluster has no adacode, or another one", hint=INSTALL))
+            raise
+        self._presence.add(1)
+        try:
+            require_same(self.introduction.host, self.introduction.versions, versions())
+        except UsageError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: AdaCodeError) -> None:
+        """Has the run end with an error."""
+        self._put("error", error, "")
+        raise error
+
+    def _put(self, *message: object) -> None:
+        self._messages.append(message)
+        self._tell.send_bytes(b"m")
+
+    def next(self) -> tuple[Any, ...] | None:
+        """The next message; None after the last one."""
+        try:
+            self.heard.recv_bytes()
+        except (EOFError, OSError):
+            return None
+        return self._messages.popleft()
+
+    def end(self) -> None:
+        """Ends the actor at once, and the thread soon."""
+        import ray
+
+        self._is_over = True
+        with suppress(Exception):  # it has ended already, or the connection has
+            ray.kill(self.actor, no_restart=True)
+        with suppress(OSError):
+            self.heard.close()
+
+
+def _in_few_words(error: Exception) -> str:
+    """How a worker ended, from the long text of Ray's error."""
+    text = str(error)
+    for sign, words in _ENDS.items():
+        if sign in text:
+            return words
+    return "its process ended"
