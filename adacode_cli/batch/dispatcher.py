@@ -285,17 +285,15 @@ class Dispatcher:
                 self._execution.were_waiting.add(assignment.job)
                 self._execution.given_back.append(assignment)
         for assignment in begun:
-            self._try_again(self._execution, assignment, how)
+            self._try_again(self._execution, assignment, worker.error_about_file(how))
 
-    def _try_again(self, execution: _Execution, assignment: Assignment, how: str) -> None:
+    def _try_again(self, execution: _Execution, assignment: Assignment, error: DeviceError) -> None:
         """Has a file tried again with which a worker ended; fails it if it was the second one."""
         if assignment.job not in execution.died:
             execution.died.add(assignment.job)
             execution.retries.append(assignment)
-            return
-        hint = "Restore this file alone, with --processes 1, --tile 512 or another --device; see the system's log."
-        error = DeviceError(f"two processes ended while they restored it ({how})", hint=hint, only_this_image=True)
-        self._end(execution, assignment.job, failed_job(assignment.job, error))
+        else:
+            self._end(execution, assignment.job, failed_job(assignment.job, error))
 
     def _remove_leftovers(self, assignment: Assignment) -> None:
         for path in self._paths(assignment.job):

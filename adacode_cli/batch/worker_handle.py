@@ -50,6 +50,9 @@ class WorkerHandle(ABC):
 
     # How often in sequence a worker may end before it is ready. The first of a run may not.
     max_failed_starts: ClassVar[int] = 2
+    # For a file with which two workers ended: what they are, and how to restore it alone.
+    called: ClassVar[str] = "processes"
+    alone: ClassVar[str] = "--processes 1"
 
     def __init__(self) -> None:
         self.assigned: dict[int, Assignment] = {}
@@ -89,6 +92,12 @@ class WorkerHandle(ABC):
     @abstractmethod
     def error_about(self, how: str) -> DeviceError:
         """The error for a worker that a run cannot do without."""
+
+    def error_about_file(self, how: str) -> DeviceError:
+        """The error of a file with which two workers have ended, the last one in this way."""
+        hint = f"Restore this file alone, with {self.alone}, --tile 512 or another --device; see the system's log."
+        what = f"two {self.called} ended while they restored it ({how})"
+        return DeviceError(what, hint=hint, only_this_image=True)
 
     @abstractmethod
     def other_weights(self) -> WeightsError:

@@ -86,7 +86,9 @@ def carried_by(description: Description) -> CarriedFiles | None:
 
     files: dict[str, bytes] = {}
     weights = detector = ""
-    place = parse(description.network.weights, catalogue_file.load(None))
+    place = None
+    with suppress(WeightsError):  # The workers say what is wrong with the name.
+        place = parse(description.network.weights, catalogue_file.load(None))
     if isinstance(place, LocalFile):
         weights = f"weights/{place.path.name}"
         files |= _read("weights", [place.path, *_beside(place.path)])

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from adacode_cli.errors import DeviceError, reason
 
@@ -62,9 +63,14 @@ def _not_started(why: str) -> DeviceError:
 
 
 def _environment() -> dict[str, str]:
-    """That of this process; no usage statistics, and no modules from the working directory."""
+    """That of this process, in which this package is found; no usage statistics, and no modules from the working
+    directory.
+    """
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error", "PYTHONSAFEPATH": "1"}
-    without = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONSAFEPATH")}
+    without = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    source = str(Path(__file__).parents[3])
+    if not source.endswith(("site-packages", "dist-packages")):  # Those are searched in any case, and later.
+        quiet["PYTHONPATH"] = os.pathsep.join(filter(None, [source, without.get("PYTHONPATH")]))
     return {**without, **quiet}
 
 

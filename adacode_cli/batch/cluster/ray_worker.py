@@ -68,6 +68,8 @@ class RayWorker(WorkerHandle):
 
     # The place of a new one may be on a machine that has no room, so it is tried more often than a process.
     max_failed_starts: ClassVar[int] = 5
+    called: ClassVar[str] = "workers"
+    alone: ClassVar[str] = "--engine local"
 
     def __init__(self, needs: Needs, task: object, carried: object, presence: Presence) -> None:
         super().__init__()
