@@ -146,11 +146,8 @@ def test_a_worker_asks_for_as_much_as_it_restores_in_half_a_second(monkeypatch, 
         clock.now += 0.1
         run.ended(one, None)
     kinds = [message for message in run.messages(0) if message[0] == "next"]
-    assert kinds == [("next", Room(64, 0))]
-    run.answer([given(3, 1000, tmp_path)])
-    next(jobs)
-    # It has restored 10,000 pixels a second, and asks before it has none.
-    assert ("next", Room(64, 5000)) in run.messages(0)
+    # It has restored 10,000 pixels a second, has 1,000 left, and asks before it has none.
+    assert kinds == [("next", Room(64, 4000))]
 
 
 def test_a_machine_that_does_not_see_the_claim_ends_the_run(tmp_path):

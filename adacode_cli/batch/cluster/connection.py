@@ -64,6 +64,10 @@ def resolved(address: str) -> str:
     return found
 
 
+def _say_nothing(*_arguments: object, **_more: object) -> None:
+    """For what Ray would print."""
+
+
 def _last_started() -> str | None:
     """The address of the cluster that was started last on this machine."""
     from ray._private.utils import read_ray_address
@@ -83,6 +87,8 @@ def connected(address: str) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # after the import, which sets it
 
     try:
+        # Ray prints on standard output what it sees of workers that have died; the run reports that itself.
+        ray._private.worker.print_to_stdstream = _say_nothing
         # As if another program had sent the job: then the working directory, which may be a folder of somebody else's
         # photographs, is not where workers look for Python modules.
         job = JobConfig(_client_job=True)

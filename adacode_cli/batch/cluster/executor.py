@@ -131,8 +131,8 @@ def _shares(cpus: Sequence[int], num_workers: int | None) -> list[tuple[int, int
 
     Each further worker goes to the machine where it has most. More workers than CPUs get one each, and some must wait.
     """
-    workers = [0] * len(cpus)
-    for _ in range(num_workers or len(cpus)):
-        best = max(range(len(cpus)), key=lambda one: cpus[one] / (workers[one] + 1))
+    workers = [0 if num_workers else 1] * len(cpus)
+    for _ in range(num_workers or 0):
+        best = max(range(len(cpus)), key=lambda one: (cpus[one] / (workers[one] + 1), -workers[one]))
         workers[best] += 1
     return [(max(1, have // number), number) for have, number in zip(cpus, workers, strict=True) for _ in range(number)]
