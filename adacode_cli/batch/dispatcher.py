@@ -19,7 +19,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from adacode_cli import atomic
+from adacode_cli.batch.claiming import Claiming
 from adacode_cli.batch.executor import Assignment, Coordinator
 from adacode_cli.batch.outcome import Outcome, ends_the_run, failed_job
 from adacode_cli.batch.plan import Job
@@ -37,6 +38,7 @@ from adacode_cli.errors import DeviceError, translated
 
 # After an interruption, workers write finished results; a run has 1.7 s for everything.
 GRACE_S = 1.35
+_MOST_MESSAGES = 256
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class _Execution:
     given_back: assignments that a worker that has ended had not begun. were_waiting: the jobs of all of these so far.
     """
 
-    jobs: Iterator[Job]
+    jobs: Claiming
     coordinator: Coordinator
     retries: deque[Assignment] = field(default_factory=deque)
     died: set[Job] = field(default_factory=set)
@@ -85,6 +87,7 @@ class Dispatcher:
     paths: as `Executor.paths`.
     joining: gives further workers; it is entered and left in the thread, before the others start and after all ended.
     pixels_of: the pixels of a job's image, for workers that ask for so many; 0 if they are not known.
+    claims_ahead: how many jobs are claimed before a worker asks for them.
     """
 
     def __init__(
@@ -94,18 +97,21 @@ class Dispatcher:
         *,
         joining: AbstractContextManager[Sequence[WorkerHandle]] | None = None,
         pixels_of: Callable[[Job], int] = lambda _job: 0,
+        claims_ahead: int = 0,
     ) -> None:
         self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self.workers = list(workers)
         self._paths = paths
         self._joining = joining
         self._pixels_of = pixels_of
+        self._claims_ahead = claims_ahead
         self._numbers = itertools.count()
         self._first: tuple[str, WorkerHandle] | None = None
         self._is_started = False
         self._is_stopping = threading.Event()
         self._begun: deque[_Execution] = deque()
         self._execution: _Execution | None = None
+        self._ended: list[tuple[_Execution, Job, Outcome]] = []
         self._thread = threading.Thread(target=self._run, name="workers")
 
     def start(self) -> None:
@@ -116,7 +122,7 @@ class Dispatcher:
 
     def begin(self, jobs: Iterable[Job], coordinator: Coordinator) -> None:
         """Has jobs carried out. The ones before must have ended."""
-        self._begun.append(_Execution(iter(jobs), coordinator))
+        self._begun.append(_Execution(Claiming(iter(jobs), coordinator.take, self._claims_ahead), coordinator))
         self._wake.send_bytes(b"begin")
 
     def stop(self) -> None:
@@ -159,6 +165,7 @@ class Dispatcher:
         """Gives out jobs, waits for messages, and handles them."""
         if self._execution is not None:
             self._give_out(self._execution)
+            self._note_ends()
             self._look_for_the_end(self._execution)
         heard = wait([self._woken, *(worker.connection for worker in self.workers)])
         if self._woken in heard:
@@ -167,7 +174,8 @@ class Dispatcher:
                 self._execution = self._begun.popleft()
         for worker in self.workers:
             if worker.connection in heard:
-                self._hear(worker)
+                self._hear_all(worker)
+        self._note_ends()
 
     def _give_out(self, execution: _Execution) -> None:
         for worker in self.workers:
@@ -194,9 +202,10 @@ class Dispatcher:
         """The next assignment, if another one may be given out now."""
         if execution.given_back:
             return execution.given_back.popleft()
-        for job in execution.jobs:
+        while (claimed := execution.jobs.next()) is not None:
+            job, take = claimed
             try:
-                assignment = execution.coordinator.take(job)
+                assignment = take(job)
             except Exception as error:  # as in any stage of a file
                 if ends_the_run(error):
                     raise
@@ -211,19 +220,29 @@ class Dispatcher:
     def _look_for_the_end(self, execution: _Execution) -> None:
         is_busy = execution.retries or execution.given_back or any(worker.is_busy for worker in self.workers)
         if execution.no_jobs_left and not is_busy:
+            execution.jobs.close()
             self._execution = None
             self.reports.put(AllEnded())
 
-    def _hear(self, worker: WorkerHandle) -> None:
+    def _hear_all(self, worker: WorkerHandle) -> None:
+        """Handles the messages of a worker that are there, but not so many that the others would wait long."""
+        for _ in range(_MOST_MESSAGES):
+            if not self._hear(worker) or not worker.connection.poll():
+                return
+
+    def _hear(self, worker: WorkerHandle) -> bool:
+        """Handles one message. Returns False if the worker has ended."""
         message = worker.receive()
         if message is None:
             self._died(worker)
-        elif message[0] == "ready":
+            return False
+        if message[0] == "ready":
             self._became_ready(worker, message[1])
         elif message[0] == "without-place":
             self._look_for_the_beginning()
         else:
             self._about_job(worker, *message)
+        return True
 
     def _became_ready(self, worker: WorkerHandle, digest: str) -> None:
         self._first = self._first or (digest, worker)
@@ -264,8 +283,17 @@ class Dispatcher:
                 self._end(execution, assignment.job, outcome)
 
     def _end(self, execution: _Execution, job: Job, outcome: Outcome) -> None:
-        execution.coordinator.ended(job, outcome)
-        self.reports.put(partial(execution.coordinator.finished, outcome))
+        """Has a file noted in the journal, together with others, before the thread waits again."""
+        self._ended.append((execution, job, outcome))
+
+    def _note_ends(self) -> None:
+        """Adds the lines of the journal, and reports the outcomes."""
+        ended, self._ended = self._ended, []
+        if not ended:
+            return
+        ended[0][0].coordinator.ended_together([(job, outcome) for _, job, outcome in ended])
+        for execution, _, outcome in ended:
+            self.reports.put(partial(execution.coordinator.finished, outcome))
 
     def _died(self, worker: WorkerHandle) -> None:
         """Starts another worker in the place of one that has ended, and has its jobs tried once more."""
@@ -314,6 +342,7 @@ class Dispatcher:
             for worker in self.workers:
                 with suppress(Exception):  # so that the others are ended too
                     worker.end()
+            self._note_ends()
             self._give_up_claims()
 
     def _says_more(self, worker: WorkerHandle) -> bool:
@@ -327,10 +356,15 @@ class Dispatcher:
         return message is not None and bool(worker.assigned)
 
     def _give_up_claims(self) -> None:
-        """Of files that workers have returned. The claims of others stay, as their outputs may be written."""
+        """Of files that workers have returned or never got. The claims of others stay, as their outputs may be
+        written.
+        """
         for worker in self.workers:
             for assignment in worker.assigned.values():
                 self._remove_leftovers(assignment)
-            for assignment in worker.returned:
-                if self._execution is not None:
-                    self._execution.coordinator.ended(assignment.job, None)
+        if self._execution is None:
+            return
+        unfinished = [assignment.job for worker in self.workers for assignment in worker.returned]
+        unfinished += [assignment.job for assignment in self._execution.given_back]
+        for job in [*unfinished, *self._execution.jobs.close()]:
+            self._execution.coordinator.ended(job, None)

@@ -12,7 +12,7 @@ Jobs, assignments and outcomes can be pickled, and `batch.description` loads the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +57,10 @@ class Coordinator(Protocol):
 
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """Adds the line of the journal and releases the claim. None: the job was not finished. Raises JournalError."""
+        ...
+
+    def ended_together(self, ended: Sequence[tuple[Job, Outcome | None]]) -> None:
+        """As `ended` for each, but the lines of the journal go to the disk together. Raises JournalError."""
         ...
 
     def started(self, job: Job) -> None:

@@ -52,8 +52,8 @@ class Journal:
         self._last_status = (0, 0)
         self._is_journal = False
 
-    def add(self, line: bytes) -> None:
-        """Appends one line and writes it to the disk. Raises JournalError if it cannot be written."""
+    def add(self, *lines: bytes) -> None:
+        """Appends lines and writes them to the disk, all at once. Raises JournalError if that fails."""
         try:
             with self._lock:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ class Journal:
                     _wait_for_lock(file, self._path)
                     self._read_new_lines(file)
                     _repair(file)
-                    _append(file, line)
+                    _append(file, b"".join(lines))
                 if is_new:
                     atomic.sync_directory(self._path.parent)
         except ForeignFileError as error:

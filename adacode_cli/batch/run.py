@@ -204,10 +204,16 @@ class _Run:
 
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """As `Coordinator.ended`."""
-        if self._trees and outcome and outcome.result is not Result.SKIPPED:
-            self._trees.note(job, outcome)
-        if claim := self._claims.pop(job, None):
-            claim.release()
+        self.ended_together(((job, outcome),))
+
+    def ended_together(self, ended: Sequence[tuple[Job, Outcome | None]]) -> None:
+        """As `Coordinator.ended_together`."""
+        noted = [(job, outcome) for job, outcome in ended if outcome and outcome.result is not Result.SKIPPED]
+        if self._trees and noted:
+            self._trees.note(noted)
+        for job, _ in ended:
+            if claim := self._claims.pop(job, None):
+                claim.release()
 
     def started(self, job: Job) -> None:
         """As `Coordinator.started`."""
@@ -267,9 +273,9 @@ class _Run:
 class _WatchRun(_Run):
     """The coordinator of a watch: people may remove files from a folder of arrivals at any time."""
 
-    def ended(self, job: Job, outcome: Outcome | None) -> None:
-        """As `Coordinator.ended`."""
-        super().ended(job, outcome and _unless_removed(outcome))
+    def ended_together(self, ended: Sequence[tuple[Job, Outcome | None]]) -> None:
+        """As `Coordinator.ended_together`."""
+        super().ended_together([(job, outcome and _unless_removed(outcome)) for job, outcome in ended])
 
     def finished(self, outcome: Outcome) -> None:
         """As `Coordinator.finished`."""

@@ -200,9 +200,13 @@ class Trees:
         record, new = journal.done(job.name), journal.done(job.name, only_new=True)
         return Known(self.settings, self.replace, self.overwrite, record if self.resume else new, record, new)
 
-    def note(self, job: Job, outcome: Outcome) -> None:
-        """Adds the journal's line. Raises JournalError."""
-        self._tree(job.root).journal.add(line_of(job, outcome, self.settings))
+    def note(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
+        """Adds the journals' lines, those of one tree together. Raises JournalError."""
+        lines: dict[Path, list[bytes]] = {}
+        for job, outcome in ended:
+            lines.setdefault(job.root, []).append(line_of(job, outcome, self.settings))
+        for root, of_tree in lines.items():
+            self._tree(root).journal.add(*of_tree)
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
         """Writes the report into the trees. Raises OutputError, unless the run was stopped by another error."""

@@ -202,6 +202,11 @@ class Parent(ABC):
             self.send("ended", given.number, outcome)
             self._known.pop(job, None)
 
+    def ended_together(self, ended: Sequence[tuple[Job, Outcome | None]]) -> None:
+        """As `Coordinator.ended_together`."""
+        for job, outcome in ended:
+            self.ended(job, outcome)
+
     def started(self, job: Job) -> None:
         """As `Coordinator.started`."""
         self.send("started", self._known[job].number)

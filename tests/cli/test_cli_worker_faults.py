@@ -26,6 +26,7 @@ from adacode_process import ROOT, default_signals
 from test_cli_processes import PATIENCE_S, TWO, events, finished, journal, tree
 
 from adacode_cli.batch import worker_process
+from adacode_cli.batch.claiming import Claiming
 from adacode_cli.batch.description import Description, NetworkDescription
 from adacode_cli.batch.dispatcher import Dispatcher, _Execution
 from adacode_cli.batch.executor import Assignment
@@ -265,7 +266,7 @@ def test_a_file_is_tried_again_while_all_others_are_idle():
     dispatcher = Dispatcher([WorkerProcess(TASK), WorkerProcess(TASK)], TASK.description.paths)
     busy, idle = dispatcher.workers
     job = SimpleNamespace(name="a.png")
-    execution = _Execution(iter(()), SimpleNamespace(), deque([Assignment(job)]))
+    execution = _Execution(Claiming(iter(()), lambda _job: None, 0), SimpleNamespace(), deque([Assignment(job)]))
     busy.assigned[0] = Assignment(SimpleNamespace(name="b.png"))
     assert dispatcher._next(execution) is None
     busy.returned.append(busy.assigned.pop(0))
@@ -279,7 +280,7 @@ def test_what_a_stopped_process_never_began_is_given_up():
     worker, ended = WorkerProcess(TASK), []
     dispatcher = Dispatcher([worker], TASK.description.paths)
     coordinator = SimpleNamespace(ended=lambda job, outcome: ended.append((job, outcome)))
-    dispatcher._execution = _Execution(iter(()), coordinator)
+    dispatcher._execution = _Execution(Claiming(iter(()), lambda _job: None, 0), coordinator)
     worker.assigned = {number: Assignment(f"job {number}") for number in (4, 5, 6)}
     dispatcher._about_job(worker, "stopped", (4,))
     assert list(worker.assigned) == [4]

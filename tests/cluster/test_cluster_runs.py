@@ -134,7 +134,7 @@ def test_ctrl_c_stops_a_run_which_goes_on_later(on_cluster, local, tmp_path):
 
 def test_weights_of_this_machine_are_taken_along(real_adacode, cluster, photos, tmp_path):
     photos(*WIDTHS[:2])
-    assert real_adacode("weights", "export", "compact-sr-x2", "--to", "single", "-o", "own.safetensors").returncode == 0
+    assert real_adacode("weights", "export", "compact-sr-x4", "--to", "single", "-o", "own.safetensors").returncode == 0
     arguments = ("sr", "p", "--scale", "2", "--weights", "own.safetensors")
     assert real_adacode(*arguments, "-o", "local").returncode == 0
     more = ("--engine", "ray", "--address", cluster.address)

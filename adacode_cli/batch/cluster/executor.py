@@ -22,6 +22,7 @@ from adacode_cli.errors import DeviceError
 # Jobs that all workers may have at once, as each has a claim, which is an open file.
 _MOST_JOBS_OF_ALL = 512
 _MOST_JOBS = 64
+_CLAIMS_AHEAD = 32
 # Besides its GPU, a worker reads and writes files.
 _CPUS_BESIDE_GPU = 2
 
@@ -61,7 +62,9 @@ class ClusterExecutor(Dispatched):
             header = foresight.headed(job).header
             return 0 if header is None else header.width * header.height * max(1, header.pages)
 
-        dispatcher = Dispatcher((), task.description.paths, joining=self._joining(), pixels_of=pixels_of)
+        dispatcher = Dispatcher(
+            (), task.description.paths, joining=self._joining(), pixels_of=pixels_of, claims_ahead=_CLAIMS_AHEAD
+        )
         super().__init__(task.description, dispatcher)
 
     @property
