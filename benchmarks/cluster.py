@@ -191,8 +191,9 @@ def simulation(driver_ms: float, gpu_files: float, gpu_price: float) -> None:
     print(f"| --- |{' --- |' * len(devices)}")
     for workers in WORKERS:
         print(f"| {workers} | {' | '.join(f'{simulated(workers, one, most):.0f}' for one in devices.values())} |")
+    print()
     for name, rate in devices.items():
-        print(f"\n* {name}: the driver is busy all the time with {most / rate:.0f} workers.")
+        print(f"* {name}: the driver is busy all the time with {most / rate:.0f} workers.")
     files, gpus = 10_000_000, 100
     one, drivers = simulated(gpus, gpu_files, most), max(1, round(gpus * gpu_files / most + 0.5))
     print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -43,6 +44,8 @@ def check_cluster(options: RestoreOptions) -> None:
                     f"{option} has no effect without --engine ray", hint="Add --engine ray, or leave it out."
                 )
         return
+    if getattr(sys, "frozen", False):
+        raise UsageError("a frozen program cannot use --engine ray", hint="Install adacode with pip, or leave it out.")
     if options.processes is not None:
         hint = "Use --num-workers: each worker is a process."
         raise UsageError("--processes has no effect with --engine ray", hint=hint)

@@ -110,14 +110,20 @@ class RayWorker(WorkerHandle):
             "scheduling_strategy": "SPREAD",
         }
         with translated(DeviceError, "a worker cannot be started", hint="Allow more open files (ulimit -n)."):
-            self._link = _Link(ray.remote(WorkerActor).options(**options).remote(), self._presence)
+            try:
+                actor = ray.remote(WorkerActor).options(**options).remote()
+            except Exception as error:
+                hint = "Check the cluster (ray status), and run the same command again: it goes on."
+                raise DeviceError(f"the Ray cluster cannot be used any more: {error}", hint=hint) from error
+            self._link = _Link(actor, self._presence)
         self.is_ready = self.is_waiting = False
         threading.Thread(target=self._link.attend, args=(self._task, self._carried), daemon=True, name="listen").start()
 
     def interrupt(self) -> None:
         """As `WorkerHandle.interrupt`."""
         if self._link is not None:
-            self._link.actor.stop.remote()
+            with suppress(Exception):  # it ends in any case
+                self._link.actor.stop.remote()
 
     def how_it_ended(self) -> str:
         """As `WorkerHandle.how_it_ended`."""
@@ -151,7 +157,8 @@ class RayWorker(WorkerHandle):
 
     def _send(self, given: Sequence[Given]) -> None:
         if self._link is not None:
-            self._link.actor.give.remote(list(given))
+            with suppress(Exception):  # the thread that listens finds that it has ended
+                self._link.actor.give.remote(list(given))
 
 
 class _Link:
