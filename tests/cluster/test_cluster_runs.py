@@ -145,15 +145,22 @@ def test_weights_of_this_machine_are_taken_along(real_adacode, cluster, photos, 
     assert tree(tmp_path / "out") == tree(tmp_path / "local")
 
 
-def test_machines_with_other_versions_are_refused(on_cluster, cluster, photos, tmp_path):
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"OTHER_TORCH": "1.0.0"}, "has other versions than this machine: torch 1.0.0 (here "),
+        ({"HIDDEN": "adacode_cli.batch.cluster.actor"}, "a machine of the cluster has no adacode, or another one"),
+    ],
+)
+def test_machines_with_other_programs_are_refused(on_cluster, cluster, photos, tmp_path, variables, message):
     photos(*WIDTHS[:2])
-    cluster.gain(OTHER_TORCH="1.0.0")
+    cluster.gain(**variables)
     try:
         with on_cluster("out", "--num-workers", "6") as process:
             stdout, stderr = process.communicate(timeout=PATIENCE_S)
     finally:
         cluster.lose()
     assert process.returncode == 2
-    assert "has other versions than this machine: torch 1.0.0 (here " in events(stdout)[-1]["error"]["message"]
+    assert message in events(stdout)[-1]["error"]["message"]
     assert stderr == b""
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,8 @@ from adacode_cli.errors import DeviceError, UsageError
 
 INSTALL = "Install it on every machine of the cluster: pip install 'adacode-cli[ray]'."
 _REACH_LIMIT_S = 5.0
+_LOOK_EVERY_S = 5.0
+_FAILURES = 3
 # One open file for each claim, and a few for each worker.
 _OPEN_FILES = 65536
 
@@ -55,13 +57,47 @@ def resolved(address: str) -> str:
         if not found or found == "auto":
             hint = "Start one with `ray start --head`, or name it: --address HOST:PORT."
             raise UsageError("--address auto: no Ray cluster runs on this machine", hint=hint)
-    host, _, port = found.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _REACH_LIMIT_S).close()
+        _reach(found)
     except (OSError, ValueError, OverflowError) as error:
         hint = "Check the address that `ray start --head` has printed, and that the cluster runs (ray status)."
         raise UsageError(f"--address {address}: no Ray cluster answers at {found}", hint=hint) from error
     return found
+
+
+def _reach(address: str) -> None:
+    """Raises OSError if nobody answers there, ValueError or OverflowError for what is no address."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), _REACH_LIMIT_S).close()
+
+
+@contextmanager
+def watched(address: str, when_lost: Callable[[DeviceError], None]) -> Iterator[None]:
+    """Within the block, `when_lost` is called in another thread if the cluster does not answer any more.
+
+    Ray itself would end this process after a minute, without a word.
+    """
+    is_over = threading.Event()
+
+    def watch() -> None:
+        failures = 0
+        while not is_over.wait(_LOOK_EVERY_S):
+            try:
+                _reach(address)
+                failures = 0
+            except OSError:
+                failures += 1
+            if failures == _FAILURES:
+                hint = "Finished results stay. Start the cluster, and run the same command again: it goes on."
+                when_lost(DeviceError(f"the Ray cluster at {address} does not answer any more", hint=hint))
+                return
+
+    thread = threading.Thread(target=watch, daemon=True, name="cluster")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 def _say_nothing(*_arguments: object, **_more: object) -> None:

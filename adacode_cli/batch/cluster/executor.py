@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from adacode_cli.batch.cluster.actor import ClusterTask
 from adacode_cli.batch.cluster.carried import CarriedFiles
-from adacode_cli.batch.cluster.connection import Node, connected, nodes, resolved, restore_handlers
+from adacode_cli.batch.cluster.connection import Node, connected, nodes, resolved, restore_handlers, watched
 from adacode_cli.batch.cluster.local_cluster import local_cluster
 from adacode_cli.batch.cluster.ray_worker import Needs, Presence, RayWorker
 from adacode_cli.batch.dispatched import Dispatched
@@ -82,11 +82,19 @@ class ClusterExecutor(Dispatched):
             with local_cluster(cpus=len(here) * _cpus(gpus), gpus=gpus) as address, self._driving(address):
                 needs = Needs(_cpus(gpus), min(1, gpus))
                 self._workers = self._made([(place, needs) for place in here])
-                yield self._workers
+                with watched(address, self._lose):
+                    yield self._workers
             return
-        with self._driving(resolved(self._request.address)):
+        address = resolved(self._request.address)
+        with self._driving(address):
             self._workers = self._made(placements_on(nodes(), self._request))
-            yield self._workers
+            with watched(address, self._lose):
+                yield self._workers
+
+    def _lose(self, error: DeviceError) -> None:
+        """Has the run end because the cluster is gone. Called in another thread."""
+        for worker in self._workers:
+            worker.lose(error)
 
     @contextmanager
     def _driving(self, address: str) -> Iterator[None]:

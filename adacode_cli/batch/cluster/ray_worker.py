@@ -119,6 +119,11 @@ class RayWorker(WorkerHandle):
         self.is_ready = self.is_waiting = False
         threading.Thread(target=self._link.attend, args=(self._task, self._carried), daemon=True, name="listen").start()
 
+    def lose(self, error: DeviceError) -> None:
+        """Has the run end with an error. Called in any thread."""
+        if (link := self._link) is not None:
+            link.put("lost", error)
+
     def interrupt(self) -> None:
         """As `WorkerHandle.interrupt`."""
         if self._link is not None:
@@ -149,6 +154,8 @@ class RayWorker(WorkerHandle):
     def _message(self) -> tuple[Any, ...] | None:
         assert self._link is not None, "it was started"
         message = self._link.next()
+        if message and message[0] == "lost":
+            raise message[1]
         # A device that fails costs the run this worker, and not all others.
         if message and message[0] == "error" and isinstance(message[1], DeviceError) and self.is_ready:
             self._link.how = message[1].message
@@ -171,6 +178,7 @@ class _Link:
         self.how = "it ended"
         self.heard, self._tell = Pipe(duplex=False)
         self._messages: deque[tuple[Any, ...]] = deque()
+        self._lock = threading.Lock()
         self._is_over = False
 
     def attend(self, task: object, carried: object) -> None:
@@ -182,7 +190,7 @@ class _Link:
             self.actor.begin.remote(task, carried)
             while not self._is_over:
                 for message in ray.get(self.actor.listen.remote()):
-                    self._put(*message)
+                    self.put(*message)
         except Exception as error:  # noqa: BLE001 (the worker has ended, or Ray has)
             self.how = _in_few_words(error)
         finally:
@@ -196,7 +204,7 @@ class _Link:
 
         introducing = self.actor.introduce.remote()
         if not ray.wait([introducing], timeout=_SOON_S)[0]:
-            self._put("without-place")
+            self.put("without-place")
         while not ray.wait([introducing], timeout=_PLACE_LIMIT_S)[0]:
             if not self._presence.any_worker():
                 hint = "Start more nodes, wait until others have ended (ray status), or use a smaller --num-workers."
@@ -215,12 +223,14 @@ class _Link:
 
     def _refuse(self, error: AdaCodeError) -> None:
         """Has the run end with an error."""
-        self._put("error", error, "")
+        self.put("error", error, "")
         raise error
 
-    def _put(self, *message: object) -> None:
-        self._messages.append(message)
-        self._tell.send_bytes(b"m")
+    def put(self, *message: object) -> None:
+        """Adds a message for the dispatcher. It is dropped if nobody can hear it any more."""
+        with self._lock, suppress(OSError):
+            self._messages.append(message)
+            self._tell.send_bytes(b"m")
 
     def next(self) -> tuple[Any, ...] | None:
         """The next message; None after the last one."""
