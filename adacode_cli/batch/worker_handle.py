@@ -50,6 +50,8 @@ class WorkerHandle(ABC):
 
     # How often in sequence a worker may end before it is ready. The first of a run may not.
     max_failed_starts: ClassVar[int] = 2
+    # Whether it says so when it begins one of the jobs that it has.
+    says_begun: ClassVar[bool] = False
     # For a file with which two workers ended: what they are, and how to restore it alone.
     called: ClassVar[str] = "processes"
     alone: ClassVar[str] = "--processes 1"
@@ -156,6 +158,8 @@ class WorkerHandle(ABC):
         """Answers its question; without jobs, the worker finishes what it has."""
         self.is_waiting = False
         self.assigned |= {one.number: one.assignment for one in given}
+        if self.says_begun:
+            self.waiting_there |= {one.number for one in given}
         self._send(given)
 
     def has_returned_all_but(self, begun: Collection[int]) -> None:

@@ -68,6 +68,7 @@ class RayWorker(WorkerHandle):
 
     # The place of a new one may be on a machine that has no room, so it is tried more often than a process.
     max_failed_starts: ClassVar[int] = 5
+    says_begun: ClassVar[bool] = True
     called: ClassVar[str] = "workers"
     alone: ClassVar[str] = "--engine local"
 
