@@ -53,6 +53,14 @@ def test_every_documented_field_is_there_and_no_other(tmp_path):
     assert f"version {FORMAT_VERSION}" in page
 
 
+def test_lines_that_are_added_together_are_all_read(tmp_path):
+    journal, other = Journal(tmp_path), Journal(tmp_path)
+    journal.add(line(tmp_path, "a.png"), line(tmp_path, "b.png"))
+    journal.add(line(tmp_path, "c.png"))
+    assert [json.loads(text)["target"] for text in text_of(tmp_path).splitlines()] == ["a.png", "b.png", "c.png"]
+    assert journal.records().keys() == other.records().keys() == {"a.png", "b.png", "c.png"}
+
+
 @pytest.mark.parametrize("cut", [1, 5, 60, -1, -2])
 def test_a_torn_last_line_is_repaired_and_everything_else_kept(tmp_path, cut):
     journal = Journal(tmp_path)

@@ -160,7 +160,7 @@ def test_machines_with_other_programs_are_refused(on_cluster, cluster, photos, t
             stdout, stderr = process.communicate(timeout=PATIENCE_S)
     finally:
         cluster.lose()
-    assert process.returncode == 2
+    assert process.returncode == 2, stdout
     assert message in events(stdout)[-1]["error"]["message"]
     assert stderr == b""
     assert not (tmp_path / "out").exists()

@@ -120,7 +120,8 @@ def connected(address: str) -> Iterator[None]:
     import ray
     from ray.job_config import JobConfig
 
-    logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # after the import, which sets it
+    for name in ("ray", "ray._private.worker"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # after the import, which sets it
 
     try:
         # Ray prints on standard output what it sees of workers that have died; the run reports that itself.

@@ -25,6 +25,7 @@ from adacode_cli.errors import AdaCodeError, DeviceError, UsageError, WeightsErr
 _SOON_S = 20.0
 _PLACE_LIMIT_S = 300.0
 _CALLS_AT_ONCE = 4
+_AGAIN_S = 5.0
 # Signs in the texts of Ray's errors, in the order in which they count.
 _ENDS = {
     "node died": "its machine was lost",
@@ -213,7 +214,7 @@ class _Link:
         try:
             self.introduction = ray.get(introducing)
         except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError, RuntimeError) as error:
-            if "No module named" in str(error) or "failed to import" in str(error):
+            if "failed to import" in self._why_not(error):
                 self._refuse(UsageError("a machine of the cluster has no adacode, or another one", hint=INSTALL))
             raise
         self._presence.add(1)
@@ -221,6 +222,16 @@ class _Link:
             require_same(self.introduction.host, self.introduction.versions, versions())
         except UsageError as error:
             self._refuse(error)
+
+    def _why_not(self, error: Exception) -> str:
+        """Why the worker did not start. The error of the first call may only say that it ended."""
+        import ray
+
+        try:
+            ray.get(self.actor.introduce.remote(), timeout=_AGAIN_S)
+        except Exception as again:  # noqa: BLE001 (only its text matters)
+            return f"{error}\n{again}"
+        return str(error)
 
     def _refuse(self, error: AdaCodeError) -> None:
         """Has the run end with an error."""
