@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import secrets
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from ray_cluster import HERE, ROOT, Cluster
 
-ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests" / "cli"))
 
-from adacode_process import Program  # noqa: E402 (it is beside the tests of the command line)
+from adacode_process import Program
 
 collect_ignore = ["faulty"]
-FAULTY = os.pathsep.join([str(Path(__file__).parent / "faulty"), str(ROOT)])
-PATIENCE_S = 300.0  # no machine is too slow for this
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,67 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if importlib.util.find_spec("ray") is not None:
         return
     for item in items:
-        if Path(__file__).parent in item.path.parents and "without_ray" not in item.keywords:
+        if HERE in item.path.parents and "without_ray" not in item.keywords:
             item.add_marker(pytest.mark.skip(reason="the package ray is not installed (adacode-cli[ray])"))
-
-
-class Cluster:
-    """The cluster of `two_nodes.py`. env: with which a driver can connect."""
-
-    def __init__(self, **variables: str) -> None:
-        password = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self.env = {"PYTHONPATH": FAULTY, **password}
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "two_nodes.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", **self.env, **variables},
-        )
-        self.address = self._process.stdout.readline().strip()
-        assert self.address, "the cluster did not start"
-        self.gain()
-        self.gain()
-
-    def gain(self, **variables: str) -> None:
-        """One more machine with two CPUs."""
-        self._say("gain " + " ".join(f"{name}={value}" for name, value in variables.items()))
-
-    def lose(self) -> None:
-        """The machine that came last is gone."""
-        self._say("lose")
-
-    def _say(self, command: str) -> None:
-        self._process.stdin.write(f"{command}\n")
-        self._process.stdin.flush()
-        assert self._process.stdout.readline()
-
-    def workers(self) -> list[int]:
-        """The process numbers of the actors, on all machines."""
-        return workers_of(self._process.pid)
-
-    def close(self) -> None:
-        """Ends all processes."""
-        self._process.stdin.close()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-
-def workers_of(session: int) -> list[int]:
-    """The process numbers of the actors of adacode in a session of processes (Linux)."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            number = int(path.name)
-            if os.getsid(number) == session and b"ray::WorkerActor" in (path / "cmdline").read_bytes():
-                found.append(number)
-        except OSError:
-            continue
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +58,3 @@ def photos(tmp_path):
         return len(widths)
 
     return write
-
-
-def until(condition, process: subprocess.Popen[bytes]) -> None:
-    """Waits for a condition while a process runs."""
-    began = time.monotonic()
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() - began < PATIENCE_S
-        time.sleep(0.02)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import FAULTY, PATIENCE_S, until
+from ray_cluster import FAULTY, PATIENCE_S, until
 from test_cluster_runs import events, journal, linux, tree
 
 RAY = ("--engine", "ray", "--num-workers", "2")

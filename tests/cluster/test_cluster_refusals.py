@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import FAULTY
+from ray_cluster import FAULTY
 
 from adacode_cli.batch.cluster import actor, carried, sameness
 from adacode_cli.batch.cluster.carried import CarriedFiles

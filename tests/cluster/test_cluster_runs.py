@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE_S, until
+from ray_cluster import PATIENCE_S, until
 
 from adacode_cli.atomic import TEMPORARY_SUFFIX
 
