@@ -273,8 +273,9 @@ class DetectionRun:
         """
         if not self.resume or not self.path.exists() or self.checkpoint.exists():
             return False
-        self._require_same(recipe_in(self.path), recipe, self.path, ("batch", "rate"))
-        self.on_note(f"{self.path} is finished already, after {recipe.steps} steps: nothing of it is trained")
+        changed = self._require_same(recipe_in(self.path), recipe, self.path, ("batch", "rate"))
+        unused = f"; without effect: {'; '.join(changed)}" if changed else ""
+        self.on_note(f"{self.path} is finished already, after {recipe.steps} steps: nothing of it is trained{unused}")
         return True
 
     def _require_same(
