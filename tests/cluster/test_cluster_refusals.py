@@ -77,6 +77,18 @@ def test_an_address_of_no_cluster(adacode, two, tmp_path, address):
     assert not (tmp_path / "p-sr-x4").exists()
 
 
+def test_a_server_that_is_no_cluster(adacode, two, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        process = adacode.start("sr", "p", *RAY, "--address", address, "--weights", "nearest")
+        text = process.communicate()[1].decode()
+    assert process.returncode == 2
+    first, *_ = text.splitlines()
+    assert f"--address {address}: the cluster at {address} cannot be used" in first
+    assert "gcs_client" not in text
+    assert not (tmp_path / "p-sr-x4").exists()
+
+
 def test_what_differs_is_named():
     ours = {"adacode": "1", "torch": "2.9.0", "rawpy": "0.24"}
     sameness.require_same("node", dict(ours), ours)

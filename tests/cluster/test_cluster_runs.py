@@ -145,6 +145,16 @@ def test_weights_of_this_machine_are_taken_along(real_adacode, cluster, photos, 
     assert tree(tmp_path / "out") == tree(tmp_path / "local")
 
 
+def test_a_wrong_password_is_refused(real_adacode, cluster, photos, tmp_path):
+    photos(*WIDTHS[:2])
+    env = {**cluster.env, "RAY_AUTH_TOKEN": "0" * 64}
+    with real_adacode.start(*SR, "--engine", "ray", "--address", cluster.address, env=env) as process:
+        text = process.communicate(timeout=PATIENCE_S)[1].decode()
+    assert process.returncode == 2
+    assert "it asks for another password (RAY_AUTH_MODE, RAY_AUTH_TOKEN)" in " ".join(text.split())
+    assert "gcs_client" not in text
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from adacode_cli.batch.cluster.probe import problem_with
 from adacode_cli.batch.worker import FOR_THE_PARENT
 from adacode_cli.errors import DeviceError, UsageError
 
@@ -45,7 +46,7 @@ def require_ray() -> None:
 
 
 def resolved(address: str) -> str:
-    """The host and port of a cluster's address, which may be "auto". Raises UsageError if nobody answers there."""
+    """The host and port of a cluster's address, which may be "auto". Raises UsageError if it cannot be used."""
     if address.startswith("ray://"):
         hint = (
             "Start the command on a machine of the cluster, with --address auto or HOST:PORT (the port of ray start)."
@@ -62,6 +63,9 @@ def resolved(address: str) -> str:
     except (OSError, ValueError, OverflowError) as error:
         hint = "Check the address that `ray start --head` has printed, and that the cluster runs (ray status)."
         raise UsageError(f"--address {address}: no Ray cluster answers at {found}", hint=hint) from error
+    if problem := problem_with(found):
+        hint = "The machines of a cluster need the same versions of Ray and of Python. See docs/clusters.md."
+        raise UsageError(f"--address {address}: the cluster at {found} cannot be used: {problem}", hint=hint)
     return found
 
 

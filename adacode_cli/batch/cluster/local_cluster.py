@@ -39,7 +39,7 @@ def local_cluster(*, cpus: int, gpus: int) -> Iterator[str]:
             stderr=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
-            env=_environment(),
+            env=environment(),
         )
     except OSError as error:
         raise _not_started(reason(error)) from error
@@ -62,9 +62,9 @@ def _not_started(why: str) -> DeviceError:
     return DeviceError(f"a Ray cluster of this machine cannot be started: {why}", hint=hint)
 
 
-def _environment() -> dict[str, str]:
-    """That of this process, in which this package is found; no usage statistics, and no modules from the working
-    directory.
+def environment() -> dict[str, str]:
+    """For processes that use Ray: the variables of this one, with which this package is found; no usage statistics, and
+    no modules from the working directory.
     """
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error", "PYTHONSAFEPATH": "1"}
     without = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
