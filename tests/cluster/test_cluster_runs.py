@@ -38,12 +38,15 @@ def events(output: bytes) -> list[dict]:
 
 
 @pytest.fixture
-def on_cluster(real_adacode, cluster):
+def on_cluster(real_adacode, cluster, tmp_path):
     """Starts a run on the cluster: on_cluster(folder of outputs, *more options)."""
 
     def start(out: str, *more: str):
         arguments = (*SR, "-o", out, "--engine", "ray", "--address", cluster.address, "--json", *more)
-        return real_adacode.start(*arguments, env=cluster.env, start_new_session=True)
+        # Neither the program nor a worker may look for modules in the folder in which somebody starts it.
+        (tmp_path / "cv2.py").write_text("raise RuntimeError('a module of somebody else')")
+        env = {**cluster.env, "PYTHONSAFEPATH": "1"}
+        return real_adacode.start(*arguments, env=env, start_new_session=True)
 
     return start
 
