@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
-from ray_cluster import HERE, ROOT, Cluster
+from ray_cluster import HERE, ROOT, Cluster, write_photos
 
 sys.path.append(str(ROOT / "tests" / "cli"))
 
@@ -48,13 +46,5 @@ def adacode(tmp_path) -> Program:
 
 @pytest.fixture
 def photos(tmp_path):
-    """Writes images of the given widths into `p`, and returns their number."""
-
-    def write(*widths: int) -> int:
-        (tmp_path / "p").mkdir()
-        for number, width in enumerate(widths):
-            pixels = np.random.default_rng(number).integers(0, 256, (32, width, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "p" / f"{number:02}.png")
-        return len(widths)
-
-    return write
+    """Writes images of the given widths into `p`."""
+    return lambda *widths: write_photos(tmp_path / "p", widths)

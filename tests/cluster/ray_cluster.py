@@ -8,7 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -82,3 +86,11 @@ def until(condition, process: subprocess.Popen[bytes]) -> None:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() - began < PATIENCE_S
         time.sleep(0.02)
+
+
+def write_photos(folder: Path, widths: Sequence[int]) -> None:
+    """Writes noisy images, which are the same each time, into a new folder."""
+    folder.mkdir()
+    for number, width in enumerate(widths):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, width, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from ray_cluster import FAULTY
 
-from adacode_cli.batch.cluster import actor, carried, sameness
+from adacode_cli.batch.cluster import actor, carried, probe, sameness
 from adacode_cli.batch.cluster.carried import CarriedFiles
-from adacode_cli.batch.cluster.connection import Node
+from adacode_cli.batch.cluster.connection import Node, resolved
 from adacode_cli.batch.cluster.executor import ClusterRequest, placements_on
 from adacode_cli.batch.cluster.ray_worker import Needs
 from adacode_cli.batch.description import Description, NetworkDescription
@@ -77,16 +77,13 @@ def test_an_address_of_no_cluster(adacode, two, tmp_path, address):
     assert not (tmp_path / "p-sr-x4").exists()
 
 
-def test_a_server_that_is_no_cluster(adacode, two, tmp_path):
+def test_a_server_that_is_no_cluster(monkeypatch):
+    monkeypatch.setattr(probe, "_LIMIT_S", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        process = adacode.start("sr", "p", *RAY, "--address", address, "--weights", "nearest")
-        text = process.communicate()[1].decode()
-    assert process.returncode == 2
-    first, *_ = text.splitlines()
-    assert f"--address {address}: the cluster at {address} cannot be used" in first
-    assert "gcs_client" not in text
-    assert not (tmp_path / "p-sr-x4").exists()
+        with pytest.raises(UsageError) as raised:
+            resolved(address)
+    assert f"the cluster at {address} cannot be used: it has not answered within 3 s" in str(raised.value)
 
 
 def test_what_differs_is_named():
