@@ -22,7 +22,7 @@ from adacode_cli.batch.worker_handle import Given, WorkerHandle
 from adacode_cli.errors import AdaCodeError, DeviceError, UsageError, WeightsError, translated
 
 # The run begins without a worker for which the cluster has had no place so long; and without any it ends.
-_SOON_S = 20.0
+_SOON_S = 45.0
 _PLACE_LIMIT_S = 300.0
 _CALLS_AT_ONCE = 4
 _AGAIN_S = 5.0
@@ -189,7 +189,7 @@ class _Link:
 
         try:
             self._introduce()
-            self.actor.begin.remote(task, carried)
+            ray.get(self.actor.begin.remote(task, carried))
             while not self._is_over:
                 for message in ray.get(self.actor.listen.remote()):
                     self.put(*message)
