@@ -1,7 +1,7 @@
 """This process as the driver of a Ray cluster: connected, and told what the cluster has.
 
-Everything here runs in the thread of `batch.dispatcher`. Ray replaces how the process reacts to SIGTERM, so the main
-thread must set its handlers again (`restore_handlers`).
+Everything here runs in the thread of `batch.dispatcher`, except `keep_handlers`: Ray replaces how the process reacts to
+SIGTERM, so the main thread must set its handlers again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from adacode_cli.errors import DeviceError, UsageError
 INSTALL = "Install it on every machine of the cluster: pip install 'adacode-cli[ray]'."
 _REACH_LIMIT_S = 5.0
 _LOOK_EVERY_S = 5.0
+_HANDLERS_EVERY_S = 0.002
 _FAILURES = 3
 # One open file for each claim, and a few for each worker.
 _OPEN_FILES = 65536
@@ -159,8 +160,17 @@ def nodes() -> list[Node]:
     return found
 
 
-def restore_handlers() -> None:
-    """Sets the handlers of signals again that Python knows, in the main thread: Ray's own one would end the process."""
+def keep_handlers(is_connected: threading.Event) -> None:
+    """For the main thread: sets the handlers of signals again that Python knows until `connected` has returned.
+
+    Ray sets its own one for SIGTERM at some moment before that, which would end the process with a stack.
+    """
+    while not is_connected.wait(_HANDLERS_EVERY_S):
+        _restore_handlers()
+    _restore_handlers()
+
+
+def _restore_handlers() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in FOR_THE_PARENT:
             handler = signal.getsignal(number)

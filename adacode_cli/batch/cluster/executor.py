@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from adacode_cli.batch.cluster.actor import ClusterTask
 from adacode_cli.batch.cluster.carried import CarriedFiles
-from adacode_cli.batch.cluster.connection import Node, connected, nodes, resolved, restore_handlers, watched
+from adacode_cli.batch.cluster.connection import Node, connected, keep_handlers, nodes, resolved, watched
 from adacode_cli.batch.cluster.local_cluster import local_cluster
 from adacode_cli.batch.cluster.ray_worker import Needs, Presence, RayWorker
 from adacode_cli.batch.dispatched import Dispatched
@@ -98,9 +100,14 @@ class ClusterExecutor(Dispatched):
 
     @contextmanager
     def _driving(self, address: str) -> Iterator[None]:
-        with connected(address):
-            self._dispatcher.reports.put(restore_handlers)
-            yield
+        is_connected = threading.Event()
+        self._dispatcher.reports.put(partial(keep_handlers, is_connected))
+        try:
+            with connected(address):
+                is_connected.set()
+                yield
+        finally:
+            is_connected.set()
 
     def _made(self, places: Sequence[tuple[WorkerPlacement, Needs]]) -> list[RayWorker]:
         """A worker for each place. What they share goes to Ray's object store once."""
