@@ -125,6 +125,11 @@ class Dispatcher:
         self._begun.append(_Execution(Claiming(iter(jobs), coordinator.take, self._claims_ahead), coordinator))
         self._wake.send_bytes(b"begin")
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the thread was asked to end."""
+        return self._is_stopping.is_set()
+
     def stop(self) -> None:
         """Asks the thread to end. Workers that have jobs still write what they finish within `GRACE_S`."""
         self._is_stopping.set()

@@ -100,6 +100,8 @@ class ClusterExecutor(Dispatched):
 
     @contextmanager
     def _driving(self, address: str) -> Iterator[None]:
+        if self._dispatcher.is_stopping:  # To import ray and to connect takes time.
+            raise RuntimeError("the run was stopped before its workers were there")
         is_connected = threading.Event()
         self._dispatcher.reports.put(partial(keep_handlers, is_connected))
         try:
