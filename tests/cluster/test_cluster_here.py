@@ -60,9 +60,11 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_cluster(adacode, photos, 
 @linux
 def test_the_cluster_ends_with_a_run_that_is_killed(adacode, photos, tmp_path):
     photos(24, 33, 33)
+    out = tmp_path / "p-sr-x4"
+    written = out / ".adacode" / "journal.jsonl"
     before = sessions_of_clusters()
     with adacode.start("sr", "p", "--weights", "wait", *RAY, env=ENV) as process:
-        until(lambda: tree(tmp_path / "p-sr-x4"), process)
+        until(lambda: written.exists() and len(journal(out)) == 1, process)
         process.kill()
         process.communicate(timeout=PATIENCE_S)
     while sessions_of_clusters() - before:
@@ -70,7 +72,7 @@ def test_the_cluster_ends_with_a_run_that_is_killed(adacode, photos, tmp_path):
     process = adacode.start("sr", "p", "--weights", "nearest", "--json", env=ENV)
     stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, events(stdout)[-1]["done"]) == (0, 2), stderr
-    assert len(tree(tmp_path / "p-sr-x4")) == 3
+    assert len(tree(out)) == 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
