@@ -18,7 +18,7 @@ from adacode_cli.storage.refusals import refusal
 PAGE = 1000
 """Files that one request lists; S3 allows no more."""
 
-Entry = tuple[str, str]
+Entry = tuple[str, int]
 """(place of a file below the listed address, with forward slashes; its stamp, as in `objects.Status`)."""
 
 
@@ -63,19 +63,19 @@ def _page(path: RemotePath, request: dict[str, Any], kind: type[AdaCodeError]) -
         raise refusal(kind, "cannot be listed", path, error) from error
 
 
-def _of_folders(path: RemotePath, kind: type[AdaCodeError]) -> Iterator[Entry]:
-    waiting = [path]
-    while waiting:
-        folder = waiting.pop()
-        listed = _listed(folder, kind)
-        folders = []
-        for name, info in listed:
-            place = (folder / name).relative_to(path).as_posix() if folder != path else name
-            if info.get("type") == "directory":
-                folders.append(folder / name)
-            else:
-                yield place, stamp_of(info)
-        waiting += reversed(folders)
+def _of_folders(path: RemotePath, kind: type[AdaCodeError], before: str = "") -> Iterator[Entry]:
+    """Hidden folders come first, as in a list of keys, so that the state of a run is seen before its outputs."""
+    listed = _listed(path, kind)
+    folders = [name for name, info in listed if info.get("type") == "directory"]
+    hidden = [name for name in folders if name.startswith(".")]
+    for name in hidden:
+        yield from _of_folders(path / name, kind, f"{before}{name}/")
+    for name, info in listed:
+        if info.get("type") != "directory":
+            yield f"{before}{name}", stamp_of(info)
+    for name in folders:
+        if not name.startswith("."):
+            yield from _of_folders(path / name, kind, f"{before}{name}/")
 
 
 def _listed(folder: RemotePath, kind: type[AdaCodeError]) -> list[tuple[str, dict[str, Any]]]:

@@ -25,7 +25,7 @@ _Value = TypeVar("_Value")
 # What stores call the identity of an object's content: one of them is enough.
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "blob_id", "sha256")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
-_STAMP_LENGTH = 16
+_STAMP_BYTES = 8
 _TEMPORARY = ".adacode-part"
 
 
@@ -33,20 +33,20 @@ _TEMPORARY = ".adacode-part"
 class Status:
     """What a store states of a file.
 
-    stamp: 16 hexadecimal digits that are others when the content is another; "" if the store states nothing of that.
+    stamp: a number that is another when the content is another; 0 if the store states nothing of that.
     """
 
     num_bytes: int
-    stamp: str
+    stamp: int
 
 
-def stamp_of(info: Mapping[str, Any]) -> str:
-    """The stamp of a file from what its store states: of its tag and size, or of its time and size."""
+def stamp_of(info: Mapping[str, Any]) -> int:
+    """The stamp of a file from what its store states: of its tag and size, or of its time and size; 64 bits."""
     tag = next((str(info[name]).strip('"') for name in _TAGS if info.get(name)), "")
     time = "" if tag else next((str(info[name]) for name in _TIMES if info.get(name)), "")
     if not tag and not time:
-        return ""
-    return hashlib.sha256(f"{tag}|{time}|{info.get('size')}".encode()).hexdigest()[:_STAMP_LENGTH]
+        return 0
+    return int.from_bytes(hashlib.sha256(f"{tag}|{time}|{info.get('size')}".encode()).digest()[:_STAMP_BYTES])
 
 
 def status(path: RemotePath, kind: type[AdaCodeError] = InputError) -> Status | None:

@@ -105,6 +105,11 @@ def path_of(text: str) -> Path:
     return remote_path(text) if is_address(text) else Path(text)
 
 
+def path_from(text: str) -> Path:
+    """The path of which this is the text."""
+    return RemotePath(text) if is_remote_text(text) else Path(text)
+
+
 def remote_path(text: str) -> RemotePath:
     """The path of an address. Its user, password and query are kept apart. Raises UsageError."""
     found = _ADDRESS.fullmatch(text)

@@ -15,7 +15,7 @@ from touched import touch
 
 from adacode_cli.batch import discover as discover_module
 from adacode_cli.batch import mask_owners, mask_pairs
-from adacode_cli.batch.discover import Found, Selection
+from adacode_cli.batch.found import Found, Selection
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.mask_pairs import MaskFolder
 from adacode_cli.batch.naming import Naming
