@@ -85,7 +85,7 @@ class Naming:
             named = Path(os.path.normpath(given.absolute()))
         if not named.name or (is_remote(given) and (given.is_top or not given.kind.can_write)):
             hint = "Choose a directory for the outputs with -o."
-            raise UsageError(f"{given} has no place beside it for its outputs", hint=hint)
+            raise UsageError(f"{given} has no parent directory for its outputs", hint=hint)
         return named.with_name(f"{named.name}-{self.label}")
 
     def name_of(self, found: Found) -> str:

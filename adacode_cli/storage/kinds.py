@@ -16,6 +16,7 @@ class Kind:
     creates_once: of two writers that create one file, the store itself refuses the second.
     writes_whole: a file is never visible in part; otherwise it is written under another name, and renamed.
     has_user: an address may have a user and a password. has_query: it may have a query, such as a signature.
+    has_buckets: the first part of an address is a bucket, which the store can tell to be missing.
     has_container_before_at: what is before an @ is a part of the place.
     """
 
@@ -29,6 +30,7 @@ class Kind:
     writes_whole: bool = True
     has_user: bool = False
     has_query: bool = False
+    has_buckets: bool = False
     has_container_before_at: bool = False
 
 
@@ -39,6 +41,7 @@ _S3 = Kind(
     "Credentials come from the usual places of AWS: AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws or the role of the machine; "
     "for a public bucket, set FSSPEC_S3_ANON=true.",
     creates_once=True,
+    has_buckets=True,
 )
 _GS = Kind(
     "Google Cloud Storage",
@@ -47,6 +50,7 @@ _GS = Kind(
     "Credentials come from GOOGLE_APPLICATION_CREDENTIALS, from gcloud auth application-default login, or from the "
     "machine.",
     creates_once=True,
+    has_buckets=True,
 )
 _AZURE = Kind(
     "Azure Blob Storage",

@@ -65,6 +65,9 @@ def is_folder(path: RemotePath) -> bool:
     if path.is_known_folder is None:
         info = _info(path, InputError)
         if info is None:
+            top = RemotePath(*path.parts[:2])
+            if path.kind.has_buckets and not path.is_top and _info(top, InputError) is None:
+                raise InputError(f"there is no bucket {path.parts[1]}", path=path, hint="Check the name of the bucket.")
             hint = "Check the address; nothing was restored."
             raise InputError("there is no such file or folder", path=path, hint=hint)
         path.is_known_folder = info.get("type") == "directory"
