@@ -1,4 +1,4 @@
-"""A real S3 server on loopback, in a process of its own, with a proxy in front that can fail; the program and images."""
+"""A real S3 server on loopback, in a process of its own, behind a proxy that can fail; the program and images."""
 
 from __future__ import annotations
 

@@ -122,8 +122,10 @@ def test_masks_in_a_bucket(adacode, store, photo, scans, tmp_path):
 
 
 def test_several_processes(adacode, store, wanted):
-    result = adacode("sr", "s3://museum/scans", "-o", "s3://museum/large", "--processes", "2", **store.env)
-    assert result.returncode == 0, result.stderr
+    command = ("sr", "s3://museum/scans", "-o", "s3://museum/large", "--processes", "2")
+    run = adacode.start(*command, env=store.env)  # A forked program would start processes without the restorer of it.
+    _, errors = run.communicate()
+    assert run.returncode == 0, errors
     assert store.outputs("large") == wanted
 
 

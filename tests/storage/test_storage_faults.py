@@ -1,0 +1,179 @@
+"""A store that is busy, slow, loses connections or dies, and runs that are killed: nothing is lost, half or wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+from faulty_proxy import Fault
+from test_storage_trees import tree
+
+COMMAND = ("sr", "s3://museum/scans", "-o", "s3://museum/large")
+
+
+def lines_of(store) -> list[dict]:
+    keys = store.keys("large/.adacode/journal/")
+    return [json.loads(line) for key in keys for line in store.get(key).splitlines()]
+
+
+@pytest.fixture
+def wanted(adacode, tmp_path, scans):
+    scans(*(f"{number:02}.png" for number in range(12)))
+    assert adacode("sr", "photos", "-o", "wanted", "-q").returncode == 0
+    return tree(tmp_path / "wanted")
+
+
+def test_failures_that_pass_are_survived(adacode, store, wanted):
+    store.proxy.faults += [
+        Fault("busy", "GET", "list-type=2"),
+        Fault("busy", "GET", "/scans/00.png", times=2),
+        Fault("reset", "GET", "/scans/01.png"),
+        Fault("slow", "GET", "/scans/02.png"),
+        Fault("busy", "PUT", "/large/03.png", times=2),
+        Fault("reset", "PUT", "/large/04.png"),
+        Fault("lost", "PUT", "/large/05.png"),
+        Fault("reset", "PUT", "/.adacode/journal/"),
+        Fault("lost", "PUT", "/.adacode/leases/"),
+        Fault("lost", "DELETE", "/.adacode/leases/"),
+    ]
+    result = adacode(*COMMAND, **store.env)
+    assert result.returncode == 0, result.stderr
+    assert store.outputs("large") == wanted
+    assert not any(fault.times for fault in store.proxy.faults)
+    assert sorted(line["target"] for line in lines_of(store)) == sorted(wanted)
+    assert [key for key in store.keys("large/.adacode/") if "journal" not in key] == ["large/.adacode/report.json"]
+
+
+def test_what_does_not_pass_is_tried_once(adacode, store, wanted):
+    store.proxy.faults += [
+        Fault("denied", "HEAD", "/scans/00.png", times=9),
+        Fault("denied", "PUT", "/01.png", times=9),
+    ]
+    result = adacode(*COMMAND, **store.env)
+    assert result.returncode == 9
+    assert b"00.png: cannot be read: S3 denies permission" in result.stderr
+    assert b"01.png: cannot be written: S3 denies permission" in result.stderr
+    assert [fault.times for fault in store.proxy.faults] == [8, 8]
+    store.proxy.faults.clear()
+    assert adacode(*COMMAND, **store.env).returncode == 0
+    assert store.outputs("large") == wanted
+
+
+def wait_for(run, condition) -> None:
+    while not condition():
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.02)
+
+
+def test_a_killed_run_is_continued(adacode, store, wanted):
+    """Killed while it writes: the outputs so far have no line in the journal, and the lease is still there."""
+    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.2"})
+    wait_for(run, lambda: len(store.outputs("large")) >= 3)
+    run.kill()
+    run.communicate()
+    before = store.outputs("large")
+    assert all(wanted[name] == data for name, data in before.items())
+    assert store.keys("large/.adacode/leases/")
+    result = adacode(*COMMAND, **store.env)
+    assert result.returncode == 0, result.stderr
+    assert store.outputs("large") == wanted
+    assert {line["target"] for line in lines_of(store)} == set(wanted)
+    assert not store.keys("large/.adacode/leases/") + store.keys("large/.adacode/in-flight/")
+
+
+def test_a_signal_leaves_a_journal_of_all_that_is_done(adacode, store, wanted):
+    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.2"})
+    wait_for(run, lambda: len(store.outputs("large")) >= 2)
+    run.send_signal(signal.SIGINT)
+    run.communicate()
+    assert run.returncode == 130
+    assert {line["target"] for line in lines_of(store)} == set(store.outputs("large"))
+    assert not store.keys("large/.adacode/leases/")
+    assert adacode(*COMMAND, **store.env).returncode == 0
+    assert store.outputs("large") == wanted
+
+
+def test_a_server_that_dies_and_comes_back_empty_handed(adacode, store, wanted):
+    """moto keeps objects in memory: after its death all are gone, and the run must say so, not invent results."""
+    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.2"})
+    wait_for(run, lambda: len(store.outputs("large")) >= 2)
+    store.kill()
+    time.sleep(0.5)
+    store.start()
+    _, errors = run.communicate()
+    assert run.returncode in (3, 6, 7, 9), errors
+    assert b"there is no bucket museum" in errors
+    assert b"Traceback" not in errors
+
+
+def test_a_second_run_on_the_same_tree_is_refused(adacode, store, wanted):
+    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.3"})
+    wait_for(run, lambda: store.keys("large/.adacode/leases/"))
+    for more in ((), ("--shard", "1/2")):
+        result = adacode(*COMMAND, *more, **store.env)
+        assert result.returncode == 6
+        assert f"s3://museum/large: another run writes there now: process {run.pid} on ".encode() in result.stderr
+    run.communicate()
+    assert run.returncode == 0
+    assert store.outputs("large") == wanted
+
+
+def test_two_parts_run_at_once(adacode, store, wanted):
+    runs = [adacode.start(*COMMAND, "--shard", f"{part}/2", env={**store.env, "PAUSE": "0.1"}) for part in (1, 2)]
+    errors = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    assert store.outputs("large") == wanted
+    assert {line["target"] for line in lines_of(store)} == set(wanted)
+
+
+def test_a_file_that_appears_during_the_run_is_not_replaced(adacode, store, wanted):
+    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.3"})
+    wait_for(run, lambda: len(store.outputs("large")) >= 1)
+    store.put("large/11.png", b"mine")
+    _, errors = run.communicate()
+    assert run.returncode == 9
+    assert b"s3://museum/large/11.png: exists already: it was written after the run began" in errors
+    assert store.get("large/11.png") == b"mine"
+    # A later run does not know who made it.
+    assert adacode(*COMMAND, **store.env).returncode == 6
+    assert adacode(*COMMAND, "--overwrite", **store.env).returncode == 0
+    assert store.outputs("large") == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["s3://nowhere/scans", "-o", "out"], 3, b"s3://nowhere/scans: there is no bucket nowhere"),
+        (["s3://museum/none", "-o", "out"], 3, b"s3://museum/none: there is no such file or folder"),
+        (["s3://museum/scans", "-o", "s3://nowhere/x"], 6, b"there is no bucket nowhere"),
+        (["s3://museum/scans", "-o", "https://example.org/x"], 2, b"on HTTP, files can only be read"),
+        (["ftp://museum/scans", "-o", "out"], 2, b"ftp:// addresses are not supported"),
+        (["s3://museum/../scans", "-o", "out"], 2, b"an address with an empty part, '.' or '..' cannot be used"),
+        (["s3://key:secret@museum/scans", "-o", "out"], 2, b"s3://museum/scans: a user or a key in the address"),
+        (["s3:///scans", "-o", "out"], 2, b"the address has no bucket or server"),
+        (["s3://museum/scans", "--quarantine", "out"], 2, b"--quarantine works with local files only"),
+        (["s3://museum/scans", "--watch", "-o", "out"], 2, b"--watch"),
+        (["s3://museum/scans", "--preserve-times", "-o", "out"], 2, b"--preserve-times works with local files only"),
+        (["photos", "--log-file", "s3://museum/log"], 2, b"--log-file must be a local path"),
+        (["s3://museum"], 2, b"has no parent directory for its outputs"),
+        (["-", "-o", "s3://museum/a.png"], 2, b"standard input cannot be combined with an address"),
+    ],
+)
+def test_bad_input(adacode, store, scans, arguments, exit_code, message):
+    scans("a.png")
+    before = store.keys()
+    result = adacode("sr", *arguments, **store.env)
+    assert (result.returncode, message in result.stderr) == (exit_code, True), result.stderr
+    assert b"secret@" not in result.stderr
+    assert store.keys() == before
+
+
+def test_credentials_that_are_missing_are_named(adacode, store, scans):
+    scans("a.png")
+    env = {**store.env, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
+    result = adacode("sr", "s3://museum/scans", "-o", "out", **env)
+    assert result.returncode == 3
+    assert b"no credentials for S3 were found" in result.stderr
+    assert b"AWS_PROFILE" in result.stderr
