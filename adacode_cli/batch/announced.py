@@ -18,7 +18,7 @@ from itertools import islice
 
 from adacode_cli.batch.claims import CLAIMS, Holder, name_of
 from adacode_cli.batch.state_files import object_of
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import JournalError, OutputError
 from adacode_cli.storage import listing, objects
 from adacode_cli.storage.path import RemotePath
 
@@ -39,7 +39,7 @@ class Announced:
 
 
 class Announcements:
-    """The announced outputs in the tree `root`; `check` raises OutputError if this run may not write there any more."""
+    """The announced outputs in the tree `root`; `check` raises JournalError if this run must stop."""
 
     def __init__(self, root: RemotePath) -> None:
         self._folder = root / CLAIMS
@@ -57,14 +57,14 @@ class Announcements:
             self._expected = deque(targets)
 
     def take(self, target: str) -> Announced:
-        """Announces an output, if this was not done yet. Raises OutputError."""
+        """Announces an output, if this was not done yet. Raises JournalError."""
         with self._lock:
             self.check()
             while target not in self._announced:
                 window = [self._expected.popleft() for _ in range(min(_WINDOW, len(self._expected)))] or [target]
                 path = self._folder / f"{self._run}-{len(self._written) + 1:06d}{_SUFFIX}"
                 content = json.dumps({"targets": window}).encode("ascii")
-                objects.write(path, content, media_type="application/json", replaces=False)
+                objects.write(path, content, media_type="application/json", replaces=False, kind=JournalError)
                 self._written.append(path)
                 self._announced.update(window)
             self._under_way.add(target)

@@ -39,7 +39,8 @@ def may_collide(targets: Iterable[str]) -> bool:
     False is certain, True is not. Targets are absolute paths without dots.
     """
     hashes = np.fromiter((hash(folded(target)) for target in targets), np.int64)
-    return len(np.unique(hashes)) < len(hashes)
+    hashes.sort()
+    return bool(np.any(hashes[1:] == hashes[:-1]))
 
 
 @dataclass(frozen=True, slots=True)

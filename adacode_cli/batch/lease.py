@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from adacode_cli.batch.state_files import STATE, object_of
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import JournalError, OutputError
 from adacode_cli.storage import listing, objects
 from adacode_cli.storage.path import RemotePath
 
@@ -69,7 +69,10 @@ class Lease:
             objects.remove(dead)
 
     def beat(self) -> None:
-        """Gives a sign of life, if one is due. Raises OutputError if another run has taken over."""
+        """Gives a sign of life, if one is due.
+
+        Raises JournalError if another run has taken over, and OutputError if the store does not answer.
+        """
         if self._path is None or time.monotonic() - self._last_beat < BEAT_S:
             return
         if others := self._conflicting():
@@ -78,7 +81,7 @@ class Lease:
         self._last_beat = time.monotonic()
 
     def check(self) -> None:
-        """Raises OutputError if the last sign of life is so old that another run may take over."""
+        """Raises JournalError if the last sign of life is so old that another run may take over."""
         if self._path is not None and time.monotonic() - self._last_beat > EXPIRES_S - BEAT_S / 2:
             hint = "Check the connection, and run the same command again: it continues where this run stopped."
             raise OutputError(
@@ -210,9 +213,9 @@ def _held(path: RemotePath) -> OutputError:
     return OutputError(f"another run writes there now: {_owner(content)}", path=path.parents[2], hint=hint)
 
 
-def _taken_over(path: RemotePath) -> OutputError:
+def _taken_over(path: RemotePath) -> JournalError:
     content: dict[str, Any] = {}
     with suppress(OutputError):
         content = _read(path)
     hint = "Finished files are kept. Let the other run end, or end it and run the same command again."
-    return OutputError(f"another run has taken over: {_owner(content)}", path=path.parents[2], hint=hint)
+    return JournalError(f"another run has taken over: {_owner(content)}", path=path.parents[2], hint=hint)

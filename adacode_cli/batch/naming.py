@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from adacode_cli import formats
@@ -48,9 +49,14 @@ class Naming:
     def names_one_file(self) -> bool:
         """Whether `-o` names an image file rather than a directory."""
         output = self.output
-        if output is None or format_of(output) is None:
+        if output is None or self._output_format is None:
             return False
         return is_remote(output) or not output.is_dir()
+
+    @cached_property
+    def _output_format(self) -> str | None:
+        """The format that the name of -o states; it is asked for each of a million names."""
+        return format_of(self.output) if self.output is not None else None
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Raises UsageError or OutputError if `-o` is unsuitable for these inputs."""
@@ -98,7 +104,7 @@ class Naming:
         stem, extension = _split(_without_codes_suffix(name))
         own, of_outputs = formats.of_suffix(extension), formats.of_input_suffix(extension)
         target = formats.named(self.format) if self.format else own or of_outputs or formats.named(formats.FALLBACK)
-        if target != own:
+        if target is not own:  # There is one value for each format.
             stem = f"{stem}{extension}" if self.keep_suffix or of_outputs is not None else stem
             extension = target.suffix
         named = f"{folder}{slash}{stem}{self.suffix}{extension}"

@@ -166,7 +166,7 @@ def make_plan(
     jobs, refused = without_collisions(refit(jobs) if refit else jobs, naming)
     if not jobs:
         raise refused[0].error
-    every = [*jobs, *(one.job for one in refused)]
+    every = [*jobs, *(one.job for one in refused)] if refused else jobs
     if shard:
         refused = [one for one in refused if in_shard(one.job.found.place, shard)]
         jobs = [job for job in jobs if in_shard(job.found.place, shard)]
@@ -307,22 +307,26 @@ def _jobs(
     return jobs, passed_over
 
 
-def _marked(jobs: Sequence[Job], exist: Sequence[bool]) -> list[Job]:
+def _marked(jobs: Sequence[Job], exist: Sequence[int]) -> list[Job]:
     """The jobs; those whose outputs exist in a store may replace them."""
+    if isinstance(jobs, list) and True not in exist:
+        return jobs
     marks = zip(jobs, exist, strict=True)
     return [replace(job, may_replace=True) if exists and is_remote(job.root) else job for job, exists in marks]
 
 
-def _exist(jobs: Sequence[Job], outputs: RemoteOutputs) -> list[bool]:
-    """For each job whether its output exists."""
+def _exist(jobs: Sequence[Job], outputs: RemoteOutputs) -> Sequence[int]:
+    """For each job whether its output exists: 1 or 0, a byte each."""
     remote = [root for root in {job.root for job in jobs} if is_remote(root)]
     for root in remote:
-        outputs.look(root, [job.name for job in jobs if job.root == root])
+        outputs.look(root, (job.name for job in jobs if job.root == root), is_one=len(jobs) == 1)
     if remote:
-        return [outputs.stamp(job.root, job.name) is not None if is_remote(job.root) else job.is_made() for job in jobs]
+        return bytes(
+            outputs.stamp(job.root, job.name) is not None if is_remote(job.root) else job.is_made() for job in jobs
+        )
     # Usually no root exists, so no job is checked. A name that is too long is reported when the directory is made.
     roots = {root for root in {job.root for job in jobs} if os.path.exists(root)}  # noqa: PTH110
-    return [job.root in roots and job.is_made() for job in jobs]
+    return bytes(job.root in roots and job.is_made() for job in jobs)
 
 
 def _nothing_to_do(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from adacode_cli.errors import OutputError
@@ -16,12 +16,16 @@ class RemoteOutputs:
     def __init__(self) -> None:
         self._stamps: dict[Path, dict[str, int]] = {}
 
-    def look(self, root: RemotePath, names: Sequence[str]) -> None:
-        """Finds out which of the outputs `names` are in the tree `root`. Raises OutputError."""
+    def look(self, root: RemotePath, names: Iterable[str], *, is_one: bool) -> None:
+        """Finds out which of the outputs `names` are in the tree `root`. Raises OutputError.
+
+        is_one: there is one name, for which the tree is not listed.
+        """
         first = listing.first_entries(root, OutputError)  # It tells of a bucket that is not there, too.
-        if len(names) == 1:
-            there = objects.status(root / names[0], OutputError)
-            self._stamps[root] = {} if there is None else {names[0]: there.stamp}
+        if is_one:
+            (name,) = names
+            there = objects.status(root / name, OutputError)
+            self._stamps[root] = {} if there is None else {name: there.stamp}
             return
         wanted = frozenset(names) if first else frozenset[str]()
         entries = listing.entries(root, OutputError) if wanted else ()

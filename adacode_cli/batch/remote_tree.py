@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from adacode_cli.batch.announced import Announcements
 from adacode_cli.batch.lease import Lease, Waiting
 from adacode_cli.batch.remote_journal import RemoteJournal
-from adacode_cli.errors import AdaCodeError, OutputError
+from adacode_cli.errors import AdaCodeError, JournalError, OutputError
 from adacode_cli.storage import uploads
 from adacode_cli.storage.path import RemotePath
 
@@ -26,7 +26,7 @@ class RemoteTree:
         self.journal.begin()
         self._lease: Lease | None = None
         self._is_over = threading.Event()
-        self._error: OutputError | None = None
+        self._error: JournalError | None = None
 
     def hold(self, shard: tuple[int, int] | None, waiting: Waiting) -> None:
         """Takes the lease; from now on, a thread keeps it and writes the journal. Raises OutputError."""
@@ -41,7 +41,7 @@ class RemoteTree:
         threading.Thread(target=self._keep, args=(lease,), name="lease", daemon=True).start()
 
     def check(self) -> None:
-        """Raises OutputError if this run may not write here any more."""
+        """Raises JournalError if this run may not write here any more."""
         if self._error is not None:
             raise self._error
         if self._lease is not None:
@@ -68,10 +68,11 @@ class RemoteTree:
         while not self._is_over.wait(_LOOK_S):
             try:
                 lease.beat()
-            except OutputError as error:
-                if error.__cause__ is None:  # Not an error of the store, which may be over before the lease is.
-                    self._error = error
-                    return
+            except JournalError as error:
+                self._error = error
+                return
+            except OutputError:  # The store does not answer, which may be over before the lease is.
+                pass
             self.journal.flush_if_due()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from adacode_cli.errors import AdaCodeError, InputError
-from adacode_cli.storage.objects import stamp_of
+from adacode_cli.storage.objects import stamp_from, stamp_of
 from adacode_cli.storage.opening import file_system
 from adacode_cli.storage.path import RemotePath
 from adacode_cli.storage.patience import patiently
@@ -45,8 +45,9 @@ def _of_bucket(path: RemotePath, kind: type[AdaCodeError]) -> Iterator[Entry]:
         page = _page(path, {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE, **more}, kind)
         for one in page.get("Contents", ()):
             place = one["Key"][len(prefix) :]
-            if place and not place.endswith("/"):  # Consoles mark empty folders by objects of no bytes.
-                yield place, stamp_of({"ETag": one.get("ETag"), "size": one["Size"]})
+            if place and place[-1] != "/":  # Consoles mark empty folders by objects of no bytes.
+                tag = one.get("ETag", "").strip('"')
+                yield place, stamp_from(tag, "", one["Size"]) if tag else 0
         if not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}

@@ -44,9 +44,12 @@ def stamp_of(info: Mapping[str, Any]) -> int:
     """The stamp of a file from what its store states: of its tag and size, or of its time and size; 64 bits."""
     tag = next((str(info[name]).strip('"') for name in _TAGS if info.get(name)), "")
     time = "" if tag else next((str(info[name]) for name in _TIMES if info.get(name)), "")
-    if not tag and not time:
-        return 0
-    return int.from_bytes(hashlib.sha256(f"{tag}|{time}|{info.get('size')}".encode()).digest()[:_STAMP_BYTES])
+    return stamp_from(tag, time, info.get("size")) if tag or time else 0
+
+
+def stamp_from(tag: str, time: str, size: object) -> int:
+    """The stamp of a file with this tag, without quotes, or this time, and this size."""
+    return int.from_bytes(hashlib.sha256(f"{tag}|{time}|{size}".encode()).digest()[:_STAMP_BYTES])
 
 
 def status(path: RemotePath, kind: type[AdaCodeError] = InputError) -> Status | None:

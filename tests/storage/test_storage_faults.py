@@ -10,7 +10,8 @@ import pytest
 from faulty_proxy import Fault
 from test_storage_trees import tree
 
-COMMAND = ("sr", "s3://museum/scans", "-o", "s3://museum/large")
+WAITS_AT = 4
+COMMAND = ("sr", "s3://museum/scans", "-o", "s3://museum/large", "-w", "pause")
 
 
 def lines_of(store) -> list[dict]:
@@ -19,10 +20,37 @@ def lines_of(store) -> list[dict]:
 
 
 @pytest.fixture
-def wanted(adacode, tmp_path, scans):
-    scans(*(f"{number:02}.png" for number in range(12)))
-    assert adacode("sr", "photos", "-o", "wanted", "-q").returncode == 0
+def go(tmp_path, store, monkeypatch):
+    """The file for which runs wait before they restore image `WAITS_AT`, while it is away."""
+    path = tmp_path / "go"
+    path.touch()
+    monkeypatch.setitem(store.env, "PAUSE", str(path))
+    return path
+
+
+@pytest.fixture
+def wanted(adacode, tmp_path, scans, go):
+    scans(*(f"{number:02}.png" for number in range(8) if number != WAITS_AT))
+    scans(f"{WAITS_AT:02}.png", size=(33, 16))
+    assert adacode("sr", "photos", "-o", "wanted", "-q", "-w", "pause", PAUSE=str(go)).returncode == 0
     return tree(tmp_path / "wanted")
+
+
+@pytest.fixture
+def waiting(adacode, store, wanted, go):
+    """A run that has written the outputs before image `WAITS_AT`, and waits."""
+    go.unlink()
+    run = adacode.start(*COMMAND, env=store.env)
+    wait_for(run, lambda: len(store.outputs("large")) >= WAITS_AT)
+    yield run
+    run.kill()
+    run.communicate()
+
+
+def wait_for(run, condition) -> None:
+    while not condition():
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
 
 
 def test_failures_that_pass_are_survived(adacode, store, wanted):
@@ -61,21 +89,16 @@ def test_what_does_not_pass_is_tried_once(adacode, store, wanted):
     assert store.outputs("large") == wanted
 
 
-def wait_for(run, condition) -> None:
-    while not condition():
-        assert run.poll() is None, run.communicate()
-        time.sleep(0.02)
-
-
-def test_a_killed_run_is_continued(adacode, store, wanted):
-    """Killed while it writes: the outputs so far have no line in the journal, and the lease is still there."""
-    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.2"})
-    wait_for(run, lambda: len(store.outputs("large")) >= 3)
-    run.kill()
-    run.communicate()
+def test_a_killed_run_is_continued(adacode, store, wanted, waiting, go):
+    """Killed before the lines of its last outputs are written: they are known by their announcement."""
+    waiting.kill()
+    waiting.communicate()
     before = store.outputs("large")
+    assert len(before) == WAITS_AT
     assert all(wanted[name] == data for name, data in before.items())
     assert store.keys("large/.adacode/leases/")
+    assert store.keys("large/.adacode/in-flight/")
+    go.touch()
     result = adacode(*COMMAND, **store.env)
     assert result.returncode == 0, result.stderr
     assert store.outputs("large") == wanted
@@ -83,59 +106,58 @@ def test_a_killed_run_is_continued(adacode, store, wanted):
     assert not store.keys("large/.adacode/leases/") + store.keys("large/.adacode/in-flight/")
 
 
-def test_a_signal_leaves_a_journal_of_all_that_is_done(adacode, store, wanted):
-    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.2"})
-    wait_for(run, lambda: len(store.outputs("large")) >= 2)
-    run.send_signal(signal.SIGINT)
-    run.communicate()
-    assert run.returncode == 130
+def test_a_signal_leaves_a_journal_of_all_that_is_done(adacode, store, wanted, waiting, go):
+    waiting.send_signal(signal.SIGINT)
+    waiting.communicate()
+    assert waiting.returncode == 130
     assert {line["target"] for line in lines_of(store)} == set(store.outputs("large"))
     assert not store.keys("large/.adacode/leases/")
+    go.touch()
     assert adacode(*COMMAND, **store.env).returncode == 0
     assert store.outputs("large") == wanted
 
 
-def test_a_server_that_dies_and_comes_back_empty_handed(adacode, store, wanted):
+def test_a_server_that_dies_and_comes_back_empty_handed(store, wanted, waiting, go):
     """moto keeps objects in memory: after its death all are gone, and the run must say so, not invent results."""
-    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.2"})
-    wait_for(run, lambda: len(store.outputs("large")) >= 2)
     store.kill()
-    time.sleep(0.5)
+    go.touch()
     store.start()
-    _, errors = run.communicate()
-    assert run.returncode in (3, 6, 7, 9), errors
+    _, errors = waiting.communicate()
+    assert waiting.returncode in (6, 7, 9), errors
     assert b"there is no bucket museum" in errors
     assert b"Traceback" not in errors
 
 
-def test_a_second_run_on_the_same_tree_is_refused(adacode, store, wanted):
-    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.3"})
-    wait_for(run, lambda: store.keys("large/.adacode/leases/"))
+def test_a_second_run_on_the_same_tree_is_refused(adacode, store, wanted, waiting, go):
     for more in ((), ("--shard", "1/2")):
         result = adacode(*COMMAND, *more, **store.env)
         assert result.returncode == 6
-        assert f"s3://museum/large: another run writes there now: process {run.pid} on ".encode() in result.stderr
-    run.communicate()
-    assert run.returncode == 0
+        assert f"s3://museum/large: another run writes there now: process {waiting.pid} on ".encode() in result.stderr
+    go.touch()
+    waiting.communicate()
+    assert waiting.returncode == 0
     assert store.outputs("large") == wanted
 
 
-def test_two_parts_run_at_once(adacode, store, wanted):
-    runs = [adacode.start(*COMMAND, "--shard", f"{part}/2", env={**store.env, "PAUSE": "0.1"}) for part in (1, 2)]
+def test_two_parts_run_at_once(adacode, store, wanted, go):
+    go.unlink()
+    runs = [adacode.start(*COMMAND, "--shard", f"{part}/2", env=store.env) for part in (1, 2)]
+    for run in runs:
+        wait_for(run, lambda: len(store.keys("large/.adacode/leases/")) == 2)
+    go.touch()
     errors = [run.communicate()[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], errors
     assert store.outputs("large") == wanted
     assert {line["target"] for line in lines_of(store)} == set(wanted)
 
 
-def test_a_file_that_appears_during_the_run_is_not_replaced(adacode, store, wanted):
-    run = adacode.start(*COMMAND, env={**store.env, "PAUSE": "0.3"})
-    wait_for(run, lambda: len(store.outputs("large")) >= 1)
-    store.put("large/11.png", b"mine")
-    _, errors = run.communicate()
-    assert run.returncode == 9
-    assert b"s3://museum/large/11.png: exists already: it was written after the run began" in errors
-    assert store.get("large/11.png") == b"mine"
+def test_a_file_that_appears_during_the_run_is_not_replaced(adacode, store, wanted, waiting, go):
+    store.put("large/07.png", b"mine")
+    go.touch()
+    _, errors = waiting.communicate()
+    assert waiting.returncode == 9
+    assert b"s3://museum/large/07.png: exists already: it was written after the run began" in errors
+    assert store.get("large/07.png") == b"mine"
     # A later run does not know who made it.
     assert adacode(*COMMAND, **store.env).returncode == 6
     assert adacode(*COMMAND, "--overwrite", **store.env).returncode == 0
