@@ -84,7 +84,7 @@ class Lease:
         """Raises JournalError if the last sign of life is so old that another run may take over."""
         if self._path is not None and time.monotonic() - self._last_beat > EXPIRES_S - BEAT_S / 2:
             hint = "Check the connection, and run the same command again: it continues where this run stopped."
-            raise OutputError(
+            raise JournalError(
                 "the store did not answer for too long, so the run was stopped", path=self.root, hint=hint
             )
 

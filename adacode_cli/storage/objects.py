@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from adacode_cli.errors import AdaCodeError, InputError, OutputError
 from adacode_cli.storage.opening import file_system
 from adacode_cli.storage.path import RemotePath
-from adacode_cli.storage.patience import patiently, status_of
+from adacode_cli.storage.patience import may_pass, patiently, status_of
 from adacode_cli.storage.refusals import refusal
 from adacode_cli.version import __version__
 
@@ -185,7 +185,10 @@ def _info(path: RemotePath, kind: type[AdaCodeError]) -> dict[str, Any] | None:
         system, name = file_system(path)
         try:
             info: dict[str, Any] = system.info(name)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            # Libraries also say this of a server that is busy, or that denies it.
+            if may_pass(error) or status_of(error) not in (None, 404, 410):
+                raise
             return None
         return info
 

@@ -145,7 +145,8 @@ def without_secrets(text: str) -> str:
     """A text, such as the message of a library, without what could be a password or a signed query of an address."""
     secrets = [query.lstrip("?") for query in _QUERIES.values() if query in text]
     for user in _USERS.values():
-        secrets += [user, unquote(user), user.partition(":")[2].rstrip("@")]
+        password = user.rstrip("@").partition(":")[2]
+        secrets += [user, unquote(user), password, unquote(password)]
     for secret in secrets:
         text = text.replace(secret, "…") if len(secret) > 1 else text
     return _LOOKS_SECRET.sub("…", text)

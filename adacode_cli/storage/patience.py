@@ -9,6 +9,7 @@ import errno
 import random
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TypeVar
 
 _Value = TypeVar("_Value")
@@ -54,11 +55,11 @@ def may_pass(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status >= 500 or status in _BUSY
+    if any(name in _PASSING_NAMES for one in _chain(error) for name in _names(one)):
+        return True
     if isinstance(error, _FINAL):
         return False
     if isinstance(error, TimeoutError | ConnectionError | EOFError):
-        return True
-    if any(name in _PASSING_NAMES for one in _chain(error) for name in _names(one)):
         return True
     return isinstance(error, OSError) and error.errno in _PASSING
 
@@ -69,11 +70,16 @@ def status_of(error: BaseException) -> int | None:
         response = getattr(one, "response", None)
         if isinstance(response, dict):
             response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        statuses = (response, *(getattr(one, name, None) for name in ("status", "status_code", "code")))
-        for status in (*statuses, getattr(response, "status_code", None)):
+        for status in chain((response, getattr(response, "status_code", None)), _own_statuses(one)):
             if type(status) is int and 300 <= status < 600:
                 return status
     return None
+
+
+def _own_statuses(error: BaseException) -> Iterator[object]:
+    for name in ("status", "status_code", "code"):
+        if (status := getattr(error, name, None)) is not None:
+            yield status
 
 
 def code_of(error: BaseException) -> str:

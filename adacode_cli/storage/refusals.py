@@ -38,7 +38,8 @@ def _denied(path: RemotePath, error: Exception) -> tuple[str, str] | None:
     if isinstance(error, PermissionError) or status_of(error) in (401, 403):
         hint = f"Check which credentials are used, and what they allow. {store.credentials}"
         return f"{store.title} denies permission", hint
-    if isinstance(error, FileNotFoundError) or status_of(error) in (404, 410):
+    is_missing = isinstance(error, FileNotFoundError) and not may_pass(error)
+    if is_missing or status_of(error) in (404, 410):
         return "there is no such file", "Check the address."
     return None
 
