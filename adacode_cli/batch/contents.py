@@ -103,12 +103,15 @@ def read_remote(path: RemotePath, *, max_bytes: int, look: Look | None = None) -
         raise too_many_bytes(there.num_bytes, max_bytes, name=str(path))
     if look and there.num_bytes > _LOOK_FIRST_BYTES:
         look(objects.read(path, 0, HEAD_BYTES), str(path))
-    data = objects.read(path)
+    is_known = there.num_bytes >= 0
+    data = objects.read(path) if is_known else objects.read_start(path, max_bytes + 1)
+    if len(data) > max_bytes:
+        raise too_many_bytes(None, max_bytes, name=str(path))
     if look and there.num_bytes <= _LOOK_FIRST_BYTES:
         look(data[:HEAD_BYTES], str(path))
     # A store that shows files while they are written is asked again.
     is_same = path.kind.writes_whole or objects.status(path) == there
-    if not is_same or len(data) != there.num_bytes >= 0:
+    if not is_same or (is_known and len(data) != there.num_bytes):
         raise _changed(path)
     return data, there.stamp
 

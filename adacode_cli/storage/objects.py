@@ -26,6 +26,7 @@ _Value = TypeVar("_Value")
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "blob_id", "sha256")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
 _STAMP_BYTES = 8
+_PIECE_BYTES = 1 << 20
 _TEMPORARY = ".adacode-part"
 
 
@@ -87,6 +88,20 @@ def read(path: RemotePath, start: int = 0, end: int | None = None, kind: type[Ad
         return data
 
     return _said("cannot be read", path, kind, call)
+
+
+def read_start(path: RemotePath, max_bytes: int) -> bytes:
+    """The first bytes of a file whose size its store does not state. Raises InputError."""
+
+    def call() -> bytes:
+        system, name = file_system(path)
+        data = bytearray()
+        with system.open(name, "rb") as file:
+            while len(data) < max_bytes and (piece := file.read(min(_PIECE_BYTES, max_bytes - len(data)))):
+                data += piece
+        return bytes(data)
+
+    return _said("cannot be read", path, InputError, call)
 
 
 def write(

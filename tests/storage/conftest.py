@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ class Store:
         self.process.kill()
         self.process.wait()
 
-    @property
+    @cached_property
     def client(self):
         import boto3
 

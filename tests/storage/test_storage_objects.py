@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -47,6 +48,12 @@ class Site:
                 data = files.get(self.path.partition("?")[0])
                 self.send_response(404 if data is None and status == 200 else status)
                 body = data if status == 200 and data is not None else b"no"
+                if self.path == "/endless":
+                    self.end_headers()
+                    with suppress(OSError):
+                        while self.command == "GET":
+                            self.wfile.write(bytes(1 << 16))
+                    return
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("ETag", f'"{hash(body)}"')
                 self.end_headers()
@@ -63,7 +70,7 @@ class Site:
 @pytest.fixture
 def site():
     pytest.importorskip("aiohttp", reason="the package of the extra `http` is absent")
-    one = Site({"/a.png": b"image" * 100})
+    one = Site({"/a.png": b"image" * 100, "/endless": b""})
     yield one
     one.server.shutdown()
     one.server.server_close()
@@ -107,6 +114,11 @@ def test_a_large_file_is_refused_before_it_is_read(site):
     with pytest.raises(InputError, match="more than"):
         read_whole(path_of(f"http://{site.place}/a.png"), max_bytes=100)
     assert all(method == "HEAD" for method, _, _ in site.seen)
+
+
+def test_an_endless_answer_is_refused_when_it_is_too_large(site):
+    with pytest.raises(InputError, match="has more than the 1 MB"):
+        read_whole(path_of(f"http://{site.place}/endless"), max_bytes=1_000_000)
 
 
 def test_nothing_is_replaced_unless_it_may_be(memory):
