@@ -104,8 +104,8 @@ def store(_server):
     _server.proxy.seen.clear()
     client = _server.client
     for bucket in client.list_buckets()["Buckets"]:
-        for key in _server.keys(""):
-            client.delete_object(Bucket=bucket["Name"], Key=key)
+        if keys := [{"Key": key} for key in _server.keys("")]:
+            client.delete_objects(Bucket=bucket["Name"], Delete={"Objects": keys})
     client.create_bucket(Bucket=BUCKET)
     return _server
 
