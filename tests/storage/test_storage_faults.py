@@ -192,6 +192,47 @@ def test_bad_input(adacode, store, scans, arguments, exit_code, message):
     assert store.keys() == before
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("s3://museum/scans", "-o", "s3://museum/scans"),
+        ("s3://museum/scans", "-o", "s3://museum/scans", "--overwrite"),
+        ("s3://museum/scans/a.png", "-o", "s3://museum/scans", "--overwrite"),
+        ("s3://museum/scans/a.png", "-o", "s3://museum/scans/a.png", "--overwrite"),
+        ("s3://museum/scans/a.png", "-o", "s3://museum/scans", "--format", "jpeg", "--overwrite"),
+    ],
+)
+def test_originals_are_never_overwritten(adacode, store, scans, arguments):
+    scans("a.png", "a.jpg")
+    before = store.outputs("scans")
+    result = adacode("sr", *arguments, **store.env)
+    assert result.returncode == 6, result.stderr
+    assert b"would overwrite" in result.stderr or b"exist" in result.stderr
+    assert store.outputs("scans") == before
+
+
+def test_outputs_may_be_among_the_inputs_with_a_suffix(adacode, store, scans):
+    scans("a.png", "b.jpg")
+    for _ in range(2):
+        result = adacode("sr", "s3://museum/scans", "-o", "s3://museum/scans", "--suffix", "-x", **store.env)
+        assert result.returncode == 0, result.stderr
+        assert set(store.outputs("scans")) == {"a.png", "a-x.png", "b.jpg", "b-x.jpg"}
+
+
+def test_an_output_that_somebody_edited_is_kept(adacode, store, scans):
+    scans("a.png", "b.png")
+    command = ("sr", "s3://museum/scans", "-o", "s3://museum/large")
+    assert adacode(*command, **store.env).returncode == 0
+    edited = store.get("scans/b.png")
+    store.put("large/a.png", edited)
+    result = adacode(*command, **store.env)
+    assert result.returncode == 0
+    assert b"changed since it was made, kept" in result.stdout + result.stderr
+    assert store.get("large/a.png") == edited
+    assert adacode(*command, "--overwrite", **store.env).returncode == 0
+    assert store.get("large/a.png") != edited
+
+
 def test_credentials_that_are_missing_are_named(adacode, store, scans):
     scans("a.png")
     env = {**store.env, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
