@@ -68,4 +68,6 @@ def _settings(path: RemotePath) -> dict[str, Any]:
 
         limits = ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_READ_S)
         return {"use_listings_cache": False, "client_kwargs": {"timeout": limits}}
+    if path.scheme == "sftp":
+        return {"timeout": _CONNECT_S}
     return {} if path.scheme == "memory" else {"use_listings_cache": False}
