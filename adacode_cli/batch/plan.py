@@ -143,12 +143,10 @@ def make_plan(
     """The jobs for `inputs`, in the order in which they will run.
 
     may_go_on: whether the run may continue although the output of a job exists, for `OnExisting.REFUSE`.
-    kept: files that are never overwritten; None: the inputs' directories.
-    shard: (I, N) selects the I-th of N parts.
+    kept: files that are never overwritten; None: the inputs' directories. shard: (I, N) selects the I-th of N parts.
     masks: are paired with the images; masks that are among the images are left out.
     refit: gives other names to jobs whose results are too large for their formats.
-    strict: images of kinds that are not read count as failures.
-    outputs: notes which outputs in stores exist.
+    strict: images of kinds that are not read count as failures. outputs: notes which outputs in stores exist.
 
     Raises InputError if there is nothing to restore or the masks are ambiguous; OutputError if all outputs
     collide, for an output that is an input, and for existing outputs under `OnExisting.REFUSE`;
@@ -168,9 +166,7 @@ def make_plan(
         raise refused[0].error
     every = [*jobs, *(one.job for one in refused)] if refused else jobs
     if shard:
-        refused = [one for one in refused if in_shard(one.job.found.place, shard)]
-        jobs = [job for job in jobs if in_shard(job.found.place, shard)]
-        passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
+        jobs, refused, passed_over = _of_part(shard, jobs, refused, passed_over)
     kept = kept or Kept(folders=tuple(path for path in inputs if is_folder(path)))
     jobs, to_skip = without_existing(jobs, every, on_existing, kept, lambda job: has_tree and may_go_on(job), outputs)
     files = (tuple(jobs), tuple(to_skip), tuple(passed_over))
@@ -248,6 +244,17 @@ def _check_existing(
     for job in existing:
         if kept.folder_of(job.target.parent) and not may_go_on(job):
             kept.refuse_original(job.target)
+
+
+def _of_part(
+    shard: tuple[int, int], jobs: list[Job], refused: list[Refused], passed_over: list[PassedOver]
+) -> tuple[list[Job], list[Refused], list[PassedOver]]:
+    """What belongs to part I of N."""
+    return (
+        [job for job in jobs if in_shard(job.found.place, shard)],
+        [one for one in refused if in_shard(one.job.found.place, shard)],
+        [entry for entry in passed_over if in_shard(str(entry.path), shard)],
+    )
 
 
 def in_shard(place: str, shard: tuple[int, int]) -> bool:
