@@ -23,7 +23,7 @@ START = """
 import json, resource, sys, time
 began = time.process_time()
 from pathlib import Path
-from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.events import FileFinished
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
@@ -53,7 +53,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 import cv2, numpy as np
-from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.events import FileFinished
 from adacode_cli.batch.guard import Guarded
 from adacode_cli.batch.local import LocalExecutor

@@ -27,8 +27,9 @@ MAY_IMPORT = {
         "codes",
         "benchmark",
         "export",
+        "storage",
     },
-    "batch": {"engine", "imaging", "codes"},
+    "batch": {"engine", "imaging", "codes", "storage"},
     "engine": {"model", "checkpoints", "codes"},
     "training": {"model", "checkpoints", "imaging", "evaluation", "codes"},
     "evaluation": {"engine", "imaging", "model", "checkpoints"},
@@ -37,6 +38,7 @@ MAY_IMPORT = {
     "spandrel": {"model", "checkpoints"},
     "checkpoints": {"model"},
     "imaging": set(),
+    "storage": set(),
     "codes": set(),
     "model": set(),
     "errors": set(),
@@ -64,6 +66,7 @@ ONLY_IN = {
     "onnxruntime": {"export"},
     "ray": {"batch"},
     "spandrel": {"spandrel"},
+    "fsspec": {"storage"},
 }
 MAX_LINES = 450
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from adacode_cli.batch.discover import Found, PassedOver, Selection
+from adacode_cli.batch.found import Found, PassedOver, Selection
 from adacode_cli.batch.kept import Kept
 from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.naming import Naming

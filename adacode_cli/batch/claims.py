@@ -66,7 +66,7 @@ class Claims:
 
         paths: all files that will be written under the claim. Temporary files of a killed owner are removed.
         """
-        path = self._folder / _name(target)
+        path = self._folder / name_of(target)
         try:
             handle = _locked(path)
         except ForeignFileError as error:
@@ -103,7 +103,7 @@ class Claims:
     def holder(self, target: str) -> Holder:
         """The holder of the claim on the output `target`, as far as the claim states it."""
         with suppress(OSError):
-            handle = opened(self._folder / _name(target), os.O_RDONLY)
+            handle = opened(self._folder / name_of(target), os.O_RDONLY)
             try:
                 content = _read(handle)
             finally:
@@ -141,12 +141,12 @@ class Claims:
 
 def claim_path(root: Path, target: str) -> Path:
     """The file of the claim on the output `target` in the output tree `root`."""
-    return root / CLAIMS / _name(target)
+    return root / CLAIMS / name_of(target)
 
 
 def claimed(target: str, names: frozenset[str]) -> bool:
     """Whether one of the claims `names` is on the output `target`."""
-    return bool(names) and _name(target) in names
+    return bool(names) and name_of(target) in names
 
 
 def folder_of(path: Path) -> str:
@@ -159,7 +159,8 @@ def _host() -> str:
     return socket.gethostname()
 
 
-def _name(target: str) -> str:
+def name_of(target: str) -> str:
+    """The name of the file of the claim on the output `target`."""
     return f"{hashlib.sha256(os.fsencode(target)).hexdigest()[:_NAME_LENGTH]}.json"  # short for any target
 
 

@@ -7,7 +7,6 @@ Windows, to which a tree may be copied: of such outputs, the second one fails.
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adacode_cli.batch.places import absolute_text
 from adacode_cli.errors import OutputError
 
 _KEEP_SUFFIX_HINT = "Add --keep-suffix to tell them apart."
@@ -30,7 +30,7 @@ def folded(name: str) -> str:
 
 def absolute(path: Path) -> str:
     """The absolute path, without dots."""
-    return os.path.abspath(path)  # noqa: PTH100 (Path.absolute leaves dots)
+    return absolute_text(path)
 
 
 def may_collide(targets: Iterable[str]) -> bool:
@@ -39,7 +39,8 @@ def may_collide(targets: Iterable[str]) -> bool:
     False is certain, True is not. Targets are absolute paths without dots.
     """
     hashes = np.fromiter((hash(folded(target)) for target in targets), np.int64)
-    return len(np.unique(hashes)) < len(hashes)
+    hashes.sort()
+    return bool(np.any(hashes[1:] == hashes[:-1]))
 
 
 @dataclass(frozen=True, slots=True)

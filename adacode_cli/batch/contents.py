@@ -14,9 +14,14 @@ from typing import BinaryIO
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.files import Look, file_bytes
-from adacode_cli.limits import MAX_FILE_BYTES
+from adacode_cli.imaging.refusals import too_many_bytes
+from adacode_cli.limits import HEAD_BYTES, MAX_FILE_BYTES
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import RemotePath, is_remote
 
 _PART_BYTES = 1 << 20
+# A smaller file is read at once, with one request.
+_LOOK_FIRST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,12 @@ def content_of_file(file: BinaryIO) -> Content:
 def holds(path: Path, content: Content) -> bool:
     """Whether `path` is a regular file with exactly this content. A file of another size is not read.
 
-    A forged journal may name any file, so the function never waits for a pipe or a device.
+    A forged journal may name any file, so the function never waits for a pipe or a device. Raises InputError for a
+    file in a store that does not answer.
     """
+    if is_remote(path):
+        there = objects.status(path)
+        return there is not None and there.num_bytes == content.num_bytes and content_of(objects.read(path)) == content
     try:
         if not _may_hold(path.stat(), content):
             return False
@@ -66,6 +75,8 @@ def read_whole(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None
 
     It is also raised for more than `max_bytes`, and by `look` for the first bytes of the file.
     """
+    if is_remote(path):
+        return read_remote(path, max_bytes=max_bytes, look=look)[0]
     before = _stamp(path)
     if before is not None and not stat.S_ISREG(before.st_mode) and not stat.S_ISDIR(before.st_mode):
         raise InputError("is not a regular file", path=path, hint="It was replaced after the run was planned.")
@@ -79,9 +90,35 @@ def read_whole(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None
             after.st_mtime_ns,
         )
     if changed:
-        hint = "Run the same command again when nothing writes to it."
-        raise InputError("changed while it was read", path=path, hint=hint)
+        raise _changed(path)
     return data
+
+
+def read_remote(path: RemotePath, *, max_bytes: int, look: Look | None = None) -> tuple[bytes, int]:
+    """(the bytes of a file in a store, its stamp as in `objects.Status`). Raises InputError as `read_whole` does."""
+    there = objects.status(path)
+    if there is None:
+        raise InputError("there is no such file", path=path, hint="Check the address.")
+    if there.num_bytes > max_bytes:
+        raise too_many_bytes(there.num_bytes, max_bytes, name=str(path))
+    if look and there.num_bytes > _LOOK_FIRST_BYTES:
+        look(objects.read(path, 0, HEAD_BYTES), str(path))
+    is_known = there.num_bytes >= 0
+    data = objects.read(path) if is_known else objects.read_start(path, max_bytes + 1)
+    if len(data) > max_bytes:
+        raise too_many_bytes(None, max_bytes, name=str(path))
+    if look and there.num_bytes <= _LOOK_FIRST_BYTES:
+        look(data[:HEAD_BYTES], str(path))
+    # A store that shows files while they are written is asked again.
+    is_same = path.kind.writes_whole or objects.status(path) == there
+    if not is_same or (is_known and len(data) != there.num_bytes):
+        raise _changed(path)
+    return data, there.stamp
+
+
+def _changed(path: Path) -> InputError:
+    hint = "Run the same command again when nothing writes to it."
+    return InputError("changed while it was read", path=path, hint=hint)
 
 
 def _stamp(path: Path) -> os.stat_result | None:

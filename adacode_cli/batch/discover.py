@@ -11,92 +11,21 @@ from __future__ import annotations
 import ntpath
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from adacode_cli import formats
-from adacode_cli.batch.globs import Globs
+from adacode_cli.batch.discover_remote import RemoteTree
+from adacode_cli.batch.found import IS_MASK, OUTPUTS, SOME_OUTPUTS, Found, IsOutput, PassedOver, Selection
 from adacode_cli.batch.left_out import SIDE_FOLDERS, LeftOut
+from adacode_cli.batch.places import real_text
 from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import InputError, JournalError, reason
-
-IsOutput = Callable[[str], bool]
-"""(path below an output tree, with forward slashes) → whether an earlier run wrote that file."""
-_OUTPUTS = "outputs of an earlier run (name the directory itself to restore them)"
-_SOME_OUTPUTS = f"the files that its journal names as {_OUTPUTS}"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An image file, and the input `given` by which it was found.
-
-    place: with forward slashes: its path below a directory; the name of a file that is itself the input (`in_tree` is
-        False); or its path in a list. It is text, because there may be a hundred thousand: a Path takes five times
-        the memory, and ten times as long to make.
-    """
-
-    given: Path
-    place: str
-    in_tree: bool
-
-    @property
-    def path(self) -> Path:
-        """The path of the file, relative or absolute as the input is."""
-        return self.given / self.place if self.in_tree else self.given
-
-    @property
-    def path_text(self) -> str:
-        """`path` as text, the same as `str(path)`."""
-        return joined(self.given, self.place) if self.in_tree else str(self.given)
-
-
-def joined(folder: Path, name: str) -> str:
-    """`folder / name` as text, in a third of the time, for loops over trees; `name` has forward slashes."""
-    start = str(folder)
-    if os.sep != "/":  # As `str` of a path does, so that both are equal as keys.
-        name = name.replace("/", os.sep)
-    return name if start == "." else os.path.join(start, name)  # noqa: PTH118
-
-
-IS_MASK = "it is a mask"
-"""The reason for which a mask is passed over."""
-
-
-@dataclass(frozen=True, slots=True)
-class PassedOver:
-    """An entry that is not restored, and why.
-
-    failed: this counts as a failure.
-    is_unread: it holds an image of a kind that is not read; the counts of these kinds are shown in any case.
-    """
-
-    path: Path
-    reason: str
-    failed: bool
-    is_unread: bool = False
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which files are searched for.
-
-    globs: the patterns of `--include` and `--exclude`.
-    avoid: directories and files to leave out (outputs, masks).
-    suffixes: of the files that are searched for.
-    listed: the inputs come from a list: one that is unavailable fails alone, and each keeps its path in the list.
-    outputs_in: for a directory below an input that has a run's state, which files in it are outputs; None: all of
-        them. It raises JournalError.
-    """
-
-    globs: Globs = field(default_factory=Globs)
-    avoid: tuple[Path, ...] = ()
-    suffixes: frozenset[str] = field(default_factory=formats.input_suffixes)
-    listed: bool = False
-    outputs_in: Callable[[Path], IsOutput | None] = lambda _path: None
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import is_remote
 
 
 def discover(
@@ -112,14 +41,16 @@ def discover(
     if selection.listed:
         return _each_listed(inputs, selection)
     kinds = [_is_directory(path) for path in inputs]
-    roots = [os.path.realpath(path) for path, is_dir in zip(inputs, kinds, strict=True) if is_dir]
-    tree = _Tree(selection, roots, left_out if left_out is not None else LeftOut())
+    local = (path for path, is_dir in zip(inputs, kinds, strict=True) if is_dir and not is_remote(path))
+    tree = _Tree(selection, [os.path.realpath(path) for path in local], left_out if left_out is not None else LeftOut())
     return _each(inputs, kinds, tree)
 
 
 def _each(inputs: Sequence[Path], kinds: Sequence[bool], tree: _Tree) -> Iterator[Found | PassedOver]:
     for path, is_dir in zip(inputs, kinds, strict=True):
-        if is_dir:
+        if is_dir and is_remote(path):
+            yield from RemoteTree(path, tree.selection, tree.left_out).walk()
+        elif is_dir:
             yield from tree.walk(path)
         elif tree.avoids(path):
             yield PassedOver(path, IS_MASK, failed=False)
@@ -131,11 +62,11 @@ def _each_listed(inputs: Sequence[Path], selection: Selection) -> Iterator[Found
     tree = _Tree(selection, [], LeftOut())
     for path in inputs:
         try:
-            is_dir = _is_directory(path)
+            is_dir = not is_remote(path) and _is_directory(path)
         except InputError as error:
             yield PassedOver(path, error.message, failed=True)
             continue
-        place = place_of(os.fspath(path))
+        place = "/".join(path.parts[1:]) if is_remote(path) else place_of(os.fspath(path))
         if place is None:
             outside = "lies outside the working directory, so it has no place in the output directory"
             yield PassedOver(path, outside, failed=True)
@@ -156,6 +87,8 @@ def place_of(listed: str, system: ModuleType = os.path) -> str | None:
 
 
 def _is_directory(path: Path) -> bool:
+    if is_remote(path):
+        return objects.is_folder(path)
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -193,16 +126,18 @@ class _Tree:
 
     def __init__(self, selection: Selection, roots: Sequence[str], left_out: LeftOut) -> None:
         self.selection = selection
-        self._left_out = left_out
+        self.left_out = left_out
         self._counted: set[str] = set()
         self._roots = roots
-        self._avoid = {os.path.realpath(path) for path in selection.avoid}
+        self._avoid = {real_text(path) for path in selection.avoid}
         self._avoid_names = {Path(path).name for path in self._avoid}
         self._entered_by_link: set[str] = set()
 
     def avoids(self, path: Path | os.DirEntry[str]) -> bool:
         """Whether `path`, by any of its names, is left out."""
-        return path.name in self._avoid_names and os.path.realpath(path) in self._avoid
+        if path.name not in self._avoid_names:
+            return False
+        return (os.path.realpath(path) if isinstance(path, os.DirEntry) else real_text(path)) in self._avoid
 
     def walk(self, given: Path) -> Iterator[Found | PassedOver]:
         """Images below the directory `given`, depth first, and entries that are passed over. Never raises OSError."""
@@ -243,7 +178,7 @@ class _Tree:
 
     def _count(self, entry: os.DirEntry[str], level: _Level) -> Literal[False]:
         if not level.is_counted:
-            self._left_out.add_file(entry.name, entry.path)
+            self.left_out.add_file(entry.name, entry.path)
         return False
 
     def _leave_out(self, entry: os.DirEntry[str], place: str, level: _Level) -> Literal[False]:
@@ -254,7 +189,7 @@ class _Tree:
             is_other = self.selection.globs.takes_file(place) and not _is_output(place, level)
             return self._count(entry, level) if is_other else False
         if not level.is_counted and not self.selection.globs.excludes(place):
-            self._left_out.add_folder(entry.name)
+            self.left_out.add_folder(entry.name)
         return False
 
     def _has_suffix(self, name: str) -> bool:
@@ -303,10 +238,10 @@ class _Tree:
         except JournalError as error:
             return PassedOver(Path(path), f"its outputs cannot be distinguished from originals: {error}", failed=True)
         if is_output is None:
-            return PassedOver(Path(path), _OUTPUTS, failed=False)
+            return PassedOver(Path(path), OUTPUTS, failed=False)
         level.trees = (*level.trees, (len(place), is_output))
         levels.append(level)
-        return PassedOver(Path(path), _SOME_OUTPUTS, failed=False)
+        return PassedOver(Path(path), SOME_OUTPUTS, failed=False)
 
 
 def _is_output(place: str, level: _Level) -> bool:

@@ -23,6 +23,7 @@ from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.encode import format_of
 from adacode_cli.imaging.headers import format_at
 from adacode_cli.limits import DEFAULT_QUALITY
+from adacode_cli.storage.path import is_remote
 
 # Bytes of a file for each pixel of a colour image with 8 bits at quality 95, for images of the same size as their
 # inputs, twice and four times as large; written by benchmarks/output_sizes.py.
@@ -121,6 +122,8 @@ class Needs:
         """The file systems that outputs are written to."""
         found: dict[int | Path, tuple[Path, int]] = {}
         for root, num_bytes in self._bytes_in.items():
+            if is_remote(root):
+                continue
             there = _existing(root)
             key = there.stat().st_dev if there is not None else root
             place, before = found.get(key, (root, 0))
@@ -168,7 +171,7 @@ def _sample_bytes(header: Header, target: Format) -> int:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return 0 if is_remote(path) else path.stat().st_size
     except (OSError, ValueError):  # no file can have this name
         return 0
 

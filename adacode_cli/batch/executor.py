@@ -136,6 +136,8 @@ class JobPassage:
         """
         job = self.job
         with self._running():
+            if known is not None and known.is_done(job):
+                return self._skipped(OutputState.DONE)
             fetched = self._stages.fetch(job)
             self.made, self._times_ns = fetched.made, fetched.times_ns
             output = self._stages.output_state(job, fetched.made, known.state_of) if known else OutputState.TO_MAKE

@@ -34,6 +34,7 @@ from adacode_cli.imaging.refusals import too_many_bytes, too_many_pixels
 from adacode_cli.imaging.samples import top_of
 from adacode_cli.limits import HEAD_BYTES
 from adacode_cli.sizes import Fate, Size, Sizing
+from adacode_cli.storage.path import is_remote
 
 _Value = TypeVar("_Value")
 
@@ -145,12 +146,14 @@ class Foresight:
         return [self._refitted(job, other) for job in jobs]
 
     def _header(self, source: Path) -> Header | None:
+        if is_remote(source):  # It would take a request for each file.
+            return None
         return read_header(source, _of_codes if self.from_codes else None)
 
     def _check_start(self, source: Path) -> None:
         """Raises InputError if the first bytes of a file show that it cannot be read."""
         with suppress(OSError, ValueError):
-            if source.is_file():
+            if not is_remote(source) and source.is_file():
                 with source.open("rb") as file:
                     head = file.read(HEAD_BYTES)
                 (check_start if self.from_codes else check_kind)(head, str(source))
@@ -184,6 +187,8 @@ class Foresight:
 
 def _check_bytes(source: Path, max_bytes: int) -> None:
     """Raises InputError for a file of more than `max_bytes` bytes."""
+    if is_remote(source):
+        return
     with suppress(OSError, ValueError):  # The file was removed, or no file can have its name.
         status = source.stat()
         if stat.S_ISREG(status.st_mode) and status.st_size > max_bytes:

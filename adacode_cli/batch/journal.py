@@ -134,6 +134,14 @@ class Journal:
             hint = "Check its permissions, or choose another output directory (-o)."
             raise JournalError(f"cannot be read: {reason(error)}", path=self._path, hint=hint) from error
 
+    def _take(self, line: bytes) -> None:
+        """Notes what a line says. Raises JournalError for a line of a later version."""
+        entry = line_from(line, self._path)
+        if entry and entry.record:
+            self._new[entry.target] = entry.record
+        if entry and entry.side_files:
+            self._side_files[entry.target] = (*self._side_files.get(entry.target, ()), *entry.side_files)
+
     def _read_new_lines(self, file: BinaryIO | FileIO) -> None:
         """Reads added lines. Raises JournalError if no line, complete or incomplete, is from adacode."""
         status = os.fstat(file.fileno())
@@ -144,11 +152,7 @@ class Journal:
             for line, num_bytes in _lines(reader):
                 self._read_to += num_bytes
                 self._is_journal |= line.startswith(_BEGINNING)
-                entry = line_from(line, self._path)
-                if entry and entry.record:
-                    self._new[entry.target] = entry.record
-                if entry and entry.side_files:
-                    self._side_files[entry.target] = (*self._side_files.get(entry.target, ()), *entry.side_files)
+                self._take(line)
             self._is_journal |= self._read_to == status.st_size == 0 or _is_torn_line(reader, self._read_to)
         if not self._is_journal:
             hint = "Move it to another place, or choose another output directory (-o)."

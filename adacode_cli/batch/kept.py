@@ -7,12 +7,16 @@ file; a file in them is only replaced if a journal records that a run wrote it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from adacode_cli.errors import OutputError
+from adacode_cli.storage.path import is_remote, is_remote_text, path_from
+
+_NO_DEVICE = -1
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Kept:
                 if option == "-o":
                     hint = "Originals are never overwritten: choose another directory with -o, or add --suffix."
                 description = what if isinstance(path, int) else f"{what} {path}"
-                raise OutputError(f"would overwrite {description}", path=Path(existing[file]), hint=hint)
+                raise OutputError(f"would overwrite {description}", path=path_from(str(existing[file])), hint=hint)
 
     def refuse_original(self, target: Path, option: str = "-o") -> None:
         """Raises OutputError for a file below one of the folders. The caller has checked that no run wrote it."""
@@ -54,17 +58,17 @@ class Kept:
 
     def folder_of(self, directory: Path) -> Path | None:
         """The kept folder that is or contains `directory`, or the parent that it is; links are resolved."""
-        real = os.path.realpath(directory)
+        real = str(directory) if is_remote(directory) else os.path.realpath(directory)
         if real not in self._folder_of:
-            self._folder_of[real] = self._enclosing_folder(real)
+            self._folder_of[real] = self._enclosing_folder(directory if is_remote(directory) else Path(real))
         return self._folder_of[real]
 
-    def _enclosing_folder(self, real: str) -> Path | None:
+    def _enclosing_folder(self, real: Path) -> Path | None:
         parents = {file: folder for folder in self.parents if (file := identity(folder)) is not None}
         if (itself := identity(real)) in parents:
             return parents[itself]
         named = {file: folder for folder in self.folders if (file := identity(folder)) is not None}
-        above = (identity(path) for path in (Path(real), *Path(real).parents))
+        above = (identity(path) for path in (real, *real.parents))
         return next((named[file] for file in above if file in named), None)
 
 
@@ -79,8 +83,11 @@ def _chained(
 def identity(path: Path | str | int) -> tuple[int, int] | None:
     """(device, inode) of a path, with links resolved, or of an open file by its descriptor.
 
-    None if there is no file, and on file systems without inodes.
+    None if there is no file, and on file systems without inodes. An address has one name only, which is its identity.
     """
+    if is_remote(path) or (isinstance(path, str) and is_remote_text(path)):
+        digest = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).digest()
+        return _NO_DEVICE, int.from_bytes(digest[:16])
     try:
         status = os.stat(path)  # noqa: PTH116 (called for a hundred thousand names)
     except (OSError, ValueError):  # It was removed, or no file can have that name; nothing is overwritten.

@@ -32,10 +32,14 @@ from itertools import takewhile
 from pathlib import Path
 
 from adacode_cli import formats
-from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
+from adacode_cli.batch.discover import discover
+from adacode_cli.batch.found import Found, PassedOver, Selection
 from adacode_cli.batch.kept import identity
 from adacode_cli.batch.mask_owners import MARK, MaskOwners, key_of, name_of
+from adacode_cli.batch.places import real_text
 from adacode_cli.errors import InputError, reason
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import is_remote, is_remote_text, path_from
 
 _RULE = "A mask is found by its image's path without the suffix, then by NAME_mask, then by a name that is unique."
 _MAX_NAMED = 3
@@ -102,12 +106,12 @@ class MaskFolder:
 
     def _own_places(self, images: Sequence[Found]) -> dict[str, str]:
         """{place in this folder: path} of each image of the run that is in it."""
-        real = os.path.realpath(self._folder).rstrip(os.sep) + os.sep
+        real = real_text(self._folder).rstrip(os.sep) + os.sep
         if not any(_may_lie_in(real, given) for given in {found.given for found in images}):
             return {}
         known, own = set(self._places), {}
         for found in images:
-            path = os.path.realpath(found.path_text)
+            path = found.path_text if is_remote(found.given) else os.path.realpath(found.path_text)
             place = path.removeprefix(real).replace(os.sep, "/")
             if path.startswith(real) and place in known:
                 own[place] = found.path_text
@@ -141,7 +145,8 @@ class _Pairing:
                 self._assign(path, masks)
             else:
                 left.append(path)
-        if left:
+        # In a store it would take a list of every folder above to know which image owns a mask of the same name.
+        if left and not is_remote(self._folder) and not any(is_remote_text(path) for path in images):
             self._pair_by_name(left, images)
         if (unclear := self._first_unclear) is not None:
             more = self._num_unclear - 1
@@ -200,7 +205,7 @@ class _Pairing:
         named = ", ".join(heapq.nsmallest(_MAX_NAMED, masks))
         more = f" and {len(masks) - _MAX_NAMED} more" if len(masks) > _MAX_NAMED else ""
         message = f"has {len(masks)} masks in {self._folder}: {named}{more}"
-        return InputError(message, path=Path(path), hint=f"Keep only one of them. {_RULE}")
+        return InputError(message, path=path_from(path), hint=f"Keep only one of them. {_RULE}")
 
     def _shared(self, place: str, path: str, other: str) -> InputError:
         """The error for a mask that two images could have. `path` has no other mask."""
@@ -212,6 +217,10 @@ class _Pairing:
 
 
 def _check_is_directory(folder: Path) -> None:
+    if is_remote(folder):
+        if not objects.is_folder(folder):
+            raise InputError("is not a folder of masks", path=folder, hint="Use --mask for a single file.")
+        return
     try:
         is_directory = stat.S_ISDIR(folder.stat().st_mode)
     except FileNotFoundError as error:
@@ -227,6 +236,9 @@ def _places_in(folder: Path, selection: Selection) -> Iterable[str]:
     for entry in discover([folder], selection):
         if isinstance(entry, Found):
             yield entry.place
+        elif is_remote(entry.path):
+            if entry.failed:
+                raise _unlisted(entry.path, entry.reason)
         elif not entry.path.is_dir():
             yield from _place_of(entry, folder)
         elif entry.failed:  # A mask in it would be missed, and another one with its name would be used.
@@ -249,7 +261,7 @@ def _are_one_file(first: Path, second: Path) -> bool:
 
 def _may_lie_in(real: str, given: Path) -> bool:
     """Whether an input is, or is in, the directory `real`, which ends with a separator."""
-    return f"{os.path.realpath(given)}{os.sep}".startswith(real)
+    return f"{real_text(given)}{os.sep}".startswith(real)
 
 
 def _masks_among(own: dict[str, str]) -> frozenset[str]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from adacode_cli import formats
-from adacode_cli.batch.discover import Found
+from adacode_cli.batch.found import Found
+from adacode_cli.batch.places import is_folder, is_same_folder
 from adacode_cli.codes.file import SUFFIX
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.encode import format_of
+from adacode_cli.storage.path import is_remote
 
 _ONE_OPTION_HINT = "Use only one of the two options."
 
@@ -46,18 +49,25 @@ class Naming:
     def names_one_file(self) -> bool:
         """Whether `-o` names an image file rather than a directory."""
         output = self.output
-        return output is not None and format_of(output) is not None and not output.is_dir()
+        if output is None or self._output_format is None:
+            return False
+        return is_remote(output) or not output.is_dir()
+
+    @cached_property
+    def _output_format(self) -> str | None:
+        """The format that the name of -o states; it is asked for each of a million names."""
+        return format_of(self.output) if self.output is not None else None
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Raises UsageError or OutputError if `-o` is unsuitable for these inputs."""
         if self.output is None:
             return
         if not self.names_one_file():
-            if self.output.exists() and not self.output.is_dir():
+            if not is_remote(self.output) and self.output.exists() and not self.output.is_dir():
                 hint = "Give -o a directory, or a file name with an image suffix."
                 raise OutputError("exists and is not a directory", path=self.output, hint=hint)
             return
-        if len(inputs) != 1 or inputs[0].is_dir():
+        if len(inputs) != 1 or is_folder(inputs[0]):
             hint = "For a directory or several inputs, -o must name a directory."
             raise UsageError(f"-o {self.output} names a single file", hint=hint)
         if self.format is not None and self.format != format_of(self.output):
@@ -71,10 +81,15 @@ class Naming:
         """The directory that holds all outputs of the input `given`."""
         if self.output is not None:
             return self.output.parent if self.names_one_file() else self.output
-        if not given.is_dir():
+        if not is_folder(given):
+            if is_remote(given) and not given.kind.can_write:
+                hint = "Choose a file or a directory for the outputs with -o."
+                raise UsageError(f"{given} is on {given.kind.title}, where outputs cannot be written", hint=hint)
             return given.parent / f"adacode-{self.label}"
-        named = given if given.name not in ("", "..") else Path(os.path.normpath(given.absolute()))
-        if not named.name:
+        named = given
+        if not is_remote(given) and given.name in ("", ".."):
+            named = Path(os.path.normpath(given.absolute()))
+        if not named.name or (is_remote(given) and (given.is_top or not given.kind.can_write)):
             hint = "Choose a directory for the outputs with -o."
             raise UsageError(f"{given} has no parent directory for its outputs", hint=hint)
         return named.with_name(f"{named.name}-{self.label}")
@@ -89,16 +104,17 @@ class Naming:
         stem, extension = _split(_without_codes_suffix(name))
         own, of_outputs = formats.of_suffix(extension), formats.of_input_suffix(extension)
         target = formats.named(self.format) if self.format else own or of_outputs or formats.named(formats.FALLBACK)
-        if target != own:
+        if target is not own:  # There is one value for each format.
             stem = f"{stem}{extension}" if self.keep_suffix or of_outputs is not None else stem
             extension = target.suffix
-        return f"{folder}{slash}{stem}{self.suffix}{extension}"
+        named = f"{folder}{slash}{stem}{self.suffix}{extension}"
+        return found.place if named == found.place else named  # One text for a million names takes half the memory.
 
     def is_own_output(self, found: Found, root: Path) -> bool:
         """Whether `found` is, by its suffix, an output that an earlier run wrote into the input's own tree."""
         if not self.suffix or not found.in_tree or not _split(found.place)[0].endswith(self.suffix):
             return False
-        return os.path.realpath(root) == os.path.realpath(found.given)
+        return is_same_folder(root, found.given)
 
 
 def _split(place: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from adacode_cli.batch.contents import Content
-from adacode_cli.batch.discover import PassedOver
+from adacode_cli.batch.found import PassedOver
 from adacode_cli.batch.plan import Job
 from adacode_cli.errors import (
     EXIT_BUG,
@@ -23,6 +23,7 @@ from adacode_cli.errors import (
     reason,
 )
 from adacode_cli.sizes import Fate
+from adacode_cli.storage.path import path_from
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -58,13 +59,16 @@ class Failure:
 class Made:
     """The contents of source and output, as the journal stores them.
 
-    `mask` is the SHA-256 of the mask's file; `side_files` are files written beside the output, by absolute path.
+    `mask` is the SHA-256 of the mask's file; `side_files` are files written beside the output, by absolute path. The
+    stamps are those of files in a store (`objects.Status`), 0 for local ones.
     """
 
     source: Content
     mask: str | None
     output: Content | None = None
     side_files: tuple[tuple[str, Content], ...] = ()
+    source_stamp: int = 0
+    output_stamp: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,9 @@ def failure_of(error: Exception, source: Path) -> Failure:
         hint = "Allow more open files (ulimit -n). If every file fails so, install adacode again."
         error = InputError(f"cannot be restored: a library cannot be loaded ({error})", path=source, hint=hint)
     if isinstance(error, AdaCodeError):
-        about_another = error.path is not None and Path(error.path) != source  # For example its mask or its output.
+        about_another = (
+            error.path is not None and path_from(str(error.path)) != source
+        )  # For example its mask or its output.
         message = str(error) if about_another else error.message
         return Failure(error.kind, error.exit_code, message, error.hint, trace)
     hint = "This is a bug; please report it with the traceback that -vv shows."

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import errno
+import mimetypes
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from adacode_cli import atomic
+from adacode_cli import atomic, formats
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.errors import OutputError, is_full, reason
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import is_remote
+
+# Formats that the tables of Python may not have.
+_MEDIA_TYPES = {
+    "jp2": "image/jp2",
+    "jxl": "image/jxl",
+    "avif": "image/avif",
+    "webp": "image/webp",
+    "heic": "image/heic",
+}
 
 
-def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> None:
-    """Writes a file atomically, and creates its directories. Raises OutputError."""
+def write_new(
+    target: Path,
+    data: bytes,
+    times_ns: TimesNs | None = None,
+    *,
+    facts: Mapping[str, str] | None = None,
+    replaces: bool = True,
+) -> int:
+    """Writes a file atomically, and creates its directories. Returns its stamp in a store, 0 on a disk.
+
+    facts: its metadata in a store. replaces: whether a file of this name in a store is replaced. Raises OutputError.
+    """
+    if is_remote(target):
+        return objects.write(target, data, media_type=media_type(target), facts=facts, replaces=replaces).stamp
     make_directory(target.parent)
     try:
         atomic.write_bytes(target, data, times_ns=times_ns)
@@ -24,6 +48,14 @@ def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> Non
             raise
         make_directory(target.parent)  # The directory was removed in between.
         atomic.write_bytes(target, data, times_ns=times_ns)
+    return 0
+
+
+def media_type(target: Path) -> str:
+    """The content type of an output, by its name."""
+    format = formats.of_suffix(target.suffix)
+    guessed = mimetypes.guess_type(f"a{format.suffix}" if format else target.name)[0]
+    return guessed or _MEDIA_TYPES.get(format.name if format else "", "application/octet-stream")
 
 
 def mark_as_output_folder(folder: Path) -> None:
@@ -35,7 +67,9 @@ def mark_as_output_folder(folder: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Creates a directory and its parents. Raises OutputError."""
+    """Creates a directory and its parents; a store needs none. Raises OutputError."""
+    if is_remote(directory):
+        return
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -48,6 +82,8 @@ def check_directories(directories: Iterable[Path]) -> None:
     The directories may be missing.
     """
     for directory in directories:
+        if is_remote(directory):  # The lease is the first file that is written there.
+            continue
         place = atomic.existing(directory)
         if not place.is_dir():
             raise _not_created(directory, OSError(errno.ENOTDIR, ""))

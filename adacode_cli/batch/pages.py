@@ -5,15 +5,18 @@ window of pages ─ restored one by one ─ Sink.add … Sink.add ─ Sink.finis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from adacode_cli import atomic
 from adacode_cli.batch.contents import Content, content_of_file
 from adacode_cli.batch.keeping import Keeping, TimesNs
+from adacode_cli.batch.output_files import write_new
 from adacode_cli.imaging.encode import Document
 from adacode_cli.imaging.image import Decoded
+from adacode_cli.storage.path import is_remote
 
 
 class Sink:
@@ -34,7 +37,11 @@ class Sink:
         self._notes: dict[str, None] = {}
         self._lost: dict[str, None] = {}
         self._open = ExitStack()
-        self._file = self._open.enter_context(atomic.replacing(target))
+        self._target = target
+        self._scratch: Path | None = None
+        if is_remote(target):
+            self._scratch = Path(self._open.enter_context(TemporaryDirectory(prefix="adacode-"))) / target.name
+        self._file = self._open.enter_context(atomic.replacing(self._scratch or target))
         self._document = Document(self._file, format_name, max_bytes)
 
     @contextmanager
@@ -55,8 +62,14 @@ class Sink:
         """Adds notes on all pages together."""
         self._notes.update(dict.fromkeys(notes))
 
-    def finish(self, times_ns: TimesNs | None) -> tuple[Content, tuple[str, ...]]:
-        """Completes the document and gives it its name. Returns (its content, notes for the user)."""
+    def finish(
+        self, times_ns: TimesNs | None, *, facts: Mapping[str, str] | None = None, replaces: bool = True
+    ) -> tuple[Content, tuple[str, ...], int]:
+        """Completes the document and gives it its name. Returns (its content, notes for the user, its stamp).
+
+        facts, replaces, and the stamp: as in `output_files.write_new`.
+        """
+        stamp = 0
         with self._open:
             self._document.finish()
             lost = tuple(dict.fromkeys((*self._lost, *self._document.damaged)))
@@ -66,4 +79,7 @@ class Sink:
             self._file.seek(0)
             content = content_of_file(self._file)
             atomic.set_times(self._file, times_ns)
-        return content, notes
+            if self._scratch is not None:
+                self._file.seek(0)
+                stamp = write_new(self._target, self._file.read(), facts=facts, replaces=replaces)
+        return content, notes, stamp

@@ -17,14 +17,19 @@ from pathlib import Path
 
 from adacode_cli import formats
 from adacode_cli.batch.collisions import PlannedFile, absolute, may_collide, refusals
-from adacode_cli.batch.discover import IS_MASK, Found, PassedOver, Selection, discover, joined
+from adacode_cli.batch.discover import discover
+from adacode_cli.batch.found import IS_MASK, Found, PassedOver, Selection, joined
 from adacode_cli.batch.kept import Kept
 from adacode_cli.batch.left_out import LeftOut, unread_reason
 from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
 from adacode_cli.batch.naming import Naming
+from adacode_cli.batch.places import is_folder, real_text
+from adacode_cli.batch.remote_outputs import RemoteOutputs
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.encode import format_of
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import is_remote, path_from
 
 
 class OnExisting(StrEnum):
@@ -44,6 +49,7 @@ class Job:
     name: the path of the target below `root`, with forward slashes.
     instead_of: the usual format of the output, if the result is too large for it; otherwise "".
     header: of the source, if it was read already.
+    may_replace: a file in a store that has the name of the output may be replaced.
 
     Paths are made on request, because a plan may hold a hundred thousand jobs.
     """
@@ -53,6 +59,7 @@ class Job:
     name: str
     instead_of: str = ""
     header: Header | None = field(default=None, compare=False, repr=False)
+    may_replace: bool = field(default=False, compare=False)
 
     @property
     def source(self) -> Path:
@@ -71,6 +78,8 @@ class Job:
 
     def is_made(self) -> bool:
         """Whether a file of the output's name exists; False for a name that the system does not allow."""
+        if is_remote(self.root):
+            return objects.status(self.root / self.name, OutputError) is not None
         return os.path.exists(self.target_text)  # noqa: PTH110 (Path.exists raises for a name that is too long)
 
 
@@ -129,15 +138,15 @@ def make_plan(
     masks: MaskFolder | None = None,
     refit: Callable[[Sequence[Job]], list[Job]] | None = None,
     strict: bool = False,
+    outputs: RemoteOutputs | None = None,
 ) -> Plan:
     """The jobs for `inputs`, in the order in which they will run.
 
     may_go_on: whether the run may continue although the output of a job exists, for `OnExisting.REFUSE`.
-    kept: files that are never overwritten; None: the inputs' directories.
-    shard: (I, N) selects the I-th of N parts.
+    kept: files that are never overwritten; None: the inputs' directories. shard: (I, N) selects the I-th of N parts.
     masks: are paired with the images; masks that are among the images are left out.
     refit: gives other names to jobs whose results are too large for their formats.
-    strict: images of kinds that are not read count as failures.
+    strict: images of kinds that are not read count as failures. outputs: notes which outputs in stores exist.
 
     Raises InputError if there is nothing to restore or the masks are ambiguous; OutputError if all outputs
     collide, for an output that is an input, and for existing outputs under `OnExisting.REFUSE`;
@@ -155,13 +164,11 @@ def make_plan(
     jobs, refused = without_collisions(refit(jobs) if refit else jobs, naming)
     if not jobs:
         raise refused[0].error
-    every = [*jobs, *(one.job for one in refused)]
+    every = [*jobs, *(one.job for one in refused)] if refused else jobs
     if shard:
-        refused = [one for one in refused if in_shard(one.job.found.place, shard)]
-        jobs = [job for job in jobs if in_shard(job.found.place, shard)]
-        passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
-    kept = kept or Kept(folders=tuple(path for path in inputs if path.is_dir()))
-    jobs, to_skip = without_existing(jobs, every, on_existing, kept, lambda job: has_tree and may_go_on(job))
+        jobs, refused, passed_over = _of_part(shard, jobs, refused, passed_over)
+    kept = kept or Kept(folders=tuple(path for path in inputs if is_folder(path)))
+    jobs, to_skip = without_existing(jobs, every, on_existing, kept, lambda job: has_tree and may_go_on(job), outputs)
     files = (tuple(jobs), tuple(to_skip), tuple(passed_over))
     return Plan(*files, has_tree, found.left_out, pairs, tuple(refused), len(every))
 
@@ -185,25 +192,33 @@ def search(inputs: Sequence[Path], naming: Naming, selection: Selection, *, stri
     selection = replace(selection, avoid=(*selection.avoid, *avoided))
     left_out = LeftOut()
     jobs, passed_over = _jobs(discover(inputs, selection, left_out), naming, roots, is_only=len(inputs) == 1)
-    passed_over += [PassedOver(Path(path), unread_reason(path), strict, is_unread=True) for path in left_out.unread]
+    passed_over += [
+        PassedOver(path_from(path), unread_reason(path), strict, is_unread=True) for path in left_out.unread
+    ]
     return Search(jobs, passed_over, left_out)
 
 
-def without_existing(
-    jobs: Sequence[Job], every: Sequence[Job], on_existing: OnExisting, kept: Kept, may_go_on: Callable[[Job], bool]
+def without_existing(  # noqa: PLR0917 (as make_plan has them)
+    jobs: Sequence[Job],
+    every: Sequence[Job],
+    on_existing: OnExisting,
+    kept: Kept,
+    may_go_on: Callable[[Job], bool],
+    outputs: RemoteOutputs | None = None,
 ) -> tuple[list[Job], list[Job]]:
     """(the jobs to carry out; those that `OnExisting.SKIP` leaves out because their outputs exist).
 
     every: the jobs of all inputs, which no output may overwrite.
+    outputs: as in `make_plan`.
 
     Raises OutputError for an output that is an input, and for existing outputs that must not be replaced.
     """
-    exist = _exist(jobs)
+    exist = _exist(jobs, outputs or RemoteOutputs())
     existing = list(compress(jobs, exist))
     kept.refuse((job.found.path_text for job in every), (job.target_text for job in existing))
     _check_existing(existing, len(jobs), on_existing, kept, may_go_on)
     if on_existing is not OnExisting.SKIP:
-        return list(jobs), []
+        return _marked(jobs, exist), []
     return [job for job, exists in zip(jobs, exist, strict=True) if not exists], existing
 
 
@@ -229,6 +244,17 @@ def _check_existing(
     for job in existing:
         if kept.folder_of(job.target.parent) and not may_go_on(job):
             kept.refuse_original(job.target)
+
+
+def _of_part(
+    shard: tuple[int, int], jobs: list[Job], refused: list[Refused], passed_over: list[PassedOver]
+) -> tuple[list[Job], list[Refused], list[PassedOver]]:
+    """What belongs to part I of N."""
+    return (
+        [job for job in jobs if in_shard(job.found.place, shard)],
+        [one for one in refused if in_shard(one.job.found.place, shard)],
+        [entry for entry in passed_over if in_shard(str(entry.path), shard)],
+    )
 
 
 def in_shard(place: str, shard: tuple[int, int]) -> bool:
@@ -259,8 +285,8 @@ def _planned_file(job: Job, naming: Naming) -> PlannedFile:
 def _outside_inputs(roots: dict[Path, Path]) -> tuple[Path, ...]:
     """The output trees that are not searched; an output tree that is itself an input is searched."""
     # Not Path.resolve, which raises an error for loops of links.
-    inputs = {os.path.realpath(given) for given in roots}
-    return tuple(root for root in roots.values() if os.path.realpath(root) not in inputs)
+    inputs = {real_text(given) for given in roots}
+    return tuple(root for root in roots.values() if real_text(root) not in inputs)
 
 
 def _jobs(
@@ -288,11 +314,26 @@ def _jobs(
     return jobs, passed_over
 
 
-def _exist(jobs: Sequence[Job]) -> list[bool]:
-    """For each job whether its output exists."""
+def _marked(jobs: Sequence[Job], exist: Sequence[int]) -> list[Job]:
+    """The jobs; those whose outputs exist in a store may replace them."""
+    if isinstance(jobs, list) and True not in exist:
+        return jobs
+    marks = zip(jobs, exist, strict=True)
+    return [replace(job, may_replace=True) if exists and is_remote(job.root) else job for job, exists in marks]
+
+
+def _exist(jobs: Sequence[Job], outputs: RemoteOutputs) -> Sequence[int]:
+    """For each job whether its output exists: 1 or 0, a byte each."""
+    remote = [root for root in {job.root for job in jobs} if is_remote(root)]
+    for root in remote:
+        outputs.look(root, (job.name for job in jobs if job.root == root), is_one=len(jobs) == 1)
+    if remote:
+        return bytes(
+            outputs.stamp(job.root, job.name) is not None if is_remote(job.root) else job.is_made() for job in jobs
+        )
     # Usually no root exists, so no job is checked. A name that is too long is reported when the directory is made.
     roots = {root for root in {job.root for job in jobs} if os.path.exists(root)}  # noqa: PTH110
-    return [job.root in roots and job.is_made() for job in jobs]
+    return bytes(job.root in roots and job.is_made() for job in jobs)
 
 
 def _nothing_to_do(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from adacode_cli.batch import places
 from adacode_cli.batch.contents import Content
 from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.batch.plan import Job
@@ -47,6 +47,7 @@ class Record:
 
     besides: the other files that were written for it, by absolute path.
     path: the absolute path of its source; None in lines without it.
+    source_stamp, output_stamp: what their stores stated of them (`objects.Status`); 0 for local files.
     """
 
     source: Content
@@ -55,11 +56,13 @@ class Record:
     output: Content
     side_files: tuple[tuple[str, Content], ...] = ()
     path: str | None = None
+    source_stamp: int = 0
+    output_stamp: int = 0
 
 
 def absolute_text(job: Job) -> str:
     """The absolute path of a job's source, without dots; links are left as they are."""
-    return os.path.abspath(job.found.path_text)  # noqa: PTH100 (Path.absolute leaves dots)
+    return places.absolute_text(job.found.path_text)
 
 
 def digest_of(values: Mapping[str, object]) -> str:
@@ -97,6 +100,8 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
         "notes": outcome.notes,
         "error": outcome.failure.message if outcome.failure else None,
     }
+    if made and (made.source_stamp or made.output_stamp):
+        fields |= {"source_stamp": f"{made.source_stamp:016x}", "output_stamp": f"{made.output_stamp:016x}"}
     return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
 
 
@@ -144,6 +149,8 @@ def _record(fields: dict[str, Any]) -> Record:
         _content(fields["bytes"], fields["sha256"]),
         _side_files(fields),
         None if fields.get("path") is None else _path(fields["path"]),
+        _stamp(fields.get("source_stamp")),
+        _stamp(fields.get("output_stamp")),
     )
 
 
@@ -157,6 +164,10 @@ def _content(num_bytes: object, sha256: object) -> Content:
     if not _SHA256.fullmatch(_text(sha256)):
         raise ValueError("no SHA-256")
     return Content(num_bytes, _text(sha256))
+
+
+def _stamp(value: object) -> int:
+    return 0 if value is None else int(_text(value), 16)
 
 
 def _text(value: object) -> str:

@@ -24,6 +24,8 @@ from adacode_cli.batch.record import Settings, peak_memory_bytes
 from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, PartialFailure
 from adacode_cli.sizes import AS_LARGE, Fate
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import is_remote
 from adacode_cli.version import __version__
 
 REPORT = STATE / "report.json"
@@ -155,7 +157,7 @@ class Tally:
 
 def write_report(root: Path, report: Report, settings: Settings, began: datetime) -> None:
     """Writes the report of a run into the tree `root`, if it exists. Raises OutputError."""
-    if not (root / STATE).is_dir() or (root / STATE).is_symlink():
+    if not is_remote(root) and (not (root / STATE).is_dir() or (root / STATE).is_symlink()):
         return  # Nothing was done there, or the folder is not from adacode.
     fields = {
         "version": SCHEMA_VERSION,
@@ -183,7 +185,11 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "noted": report.num_noted,
         "notes": [{"source": str(outcome.source), "notes": outcome.notes} for outcome in report.noted],
     }
-    atomic.write_bytes(root / REPORT, json.dumps(fields, indent=1).encode("ascii") + b"\n")
+    data = json.dumps(fields, indent=1).encode("ascii") + b"\n"
+    if is_remote(root):
+        objects.write(root / REPORT, data, media_type="application/json")
+    else:
+        atomic.write_bytes(root / REPORT, data)
 
 
 def _error_or_none(error: AdaCodeError | KeyboardInterrupt | None) -> dict[str, object] | None:

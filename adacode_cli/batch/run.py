@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adacode_cli import atomic
-from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.events import (
     EntryPassedOver,
     Event,
@@ -38,8 +37,9 @@ from adacode_cli.batch.outcome import Outcome, Result, ends_the_run, failed_entr
 from adacode_cli.batch.output_files import make_directory
 from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
-from adacode_cli.batch.trees import Trees
+from adacode_cli.batch.trees import Held, Trees
 from adacode_cli.errors import AdaCodeError
+from adacode_cli.storage.path import is_remote
 
 _POLL_INTERVAL_S = 0.1
 # Another process often needs this long for one file; a longer wait is reported.
@@ -153,7 +153,7 @@ class _Run:
         self.on_event = on_event
         self._trees = trees
         # Of unfinished jobs; several threads change these dictionaries and sets.
-        self._claims: dict[Job, Claim] = {}
+        self._claims: dict[Job, Held] = {}
         self._assignments: dict[Job, Assignment] = {}
         self._claimed_elsewhere: set[Job] = set()
         self.tally = tally
@@ -182,6 +182,8 @@ class _Run:
         for job in [job for job in plan.jobs if job in self._claimed_elsewhere]:
             if self._wait_for_claim(job):
                 self._executor.execute((job,), self)
+        if self._trees:
+            self._trees.flush()
 
     def _report_left_out(self, plan: Plan) -> None:
         """Emits events and outcomes for files that are not restored; unreadable entries count as failed files."""
@@ -248,6 +250,8 @@ class _Run:
             return
         for job in plan.jobs:
             for path in self._executor.paths(job):
+                if is_remote(path):
+                    continue
                 atomic.remove_leftovers(path)
 
     def _wait_for_claim(self, job: Job) -> bool:

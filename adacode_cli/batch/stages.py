@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from adacode_cli import atomic, formats
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.amounts import size_of
-from adacode_cli.batch.contents import content_of, read_whole
+from adacode_cli.batch.contents import content_of, read_remote, read_whole
 from adacode_cli.batch.enlarging import report_without_network
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
@@ -43,6 +43,7 @@ from adacode_cli.imaging.files import Look
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.refusals import too_many_pixels
 from adacode_cli.sizes import Fate
+from adacode_cli.storage.path import is_remote
 
 StateOf = Callable[[Job, Made], OutputState]
 """(job, contents of its source and mask) → the state of its output."""
@@ -160,10 +161,16 @@ class Stages:
     def fetch(self, job: Job) -> Fetched:
         """Reads the bytes of the source and of its mask. Raises InputError."""
         times_ns = self.keeping.times_of(job.source)
-        data = self._bytes_of(job.source, self.check_kind)
+        stamp = 0
+        if is_remote(job.source):
+            limit = self.keeping.max_file_bytes
+            data, stamp = read_remote(job.source, max_bytes=limit, look=self.check_kind)
+        else:
+            data = self._bytes_of(job.source, self.check_kind)
         mask_path = self.holes.file_for(job.source) if self.holes else None
         mask_data = self._bytes_of(mask_path, check_kind) if mask_path else None
-        made = Made(content_of(data), content_of(mask_data).sha256 if mask_data is not None else None)
+        mask = content_of(mask_data).sha256 if mask_data is not None else None
+        made = Made(content_of(data), mask, source_stamp=stamp)
         return Fetched(made, data, mask_data, times_ns)
 
     def output_state(self, job: Job, made: Made, state_of: StateOf) -> OutputState:
@@ -376,15 +383,16 @@ class Stages:
 
     def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
         """Encodes and writes the output atomically, and adds its content to `made`. Raises OutputError."""
+        facts = {"adacode-source-sha256": made.source.sha256}
         if inferred.sink is not None:
-            content, notes = inferred.sink.finish(times_ns)
+            content, notes, stamp = inferred.sink.finish(times_ns, facts=facts, replaces=job.may_replace)
         else:
             data, notes = self.encoded(inferred, output_format(job.target))
-            write_new(job.target, data, times_ns)
+            stamp = write_new(job.target, data, times_ns, facts=facts, replaces=job.may_replace)
             content = content_of(data)
         if job.instead_of:
             notes += (f"written in another format: {beyond(inferred.image.size, job.instead_of)}",)
-        return Written(replace(made, output=content), content.num_bytes, notes)
+        return Written(replace(made, output=content, output_stamp=stamp), content.num_bytes, notes)
 
 
 def _inferred(image: Decoded, report: PageReport) -> Inferred:

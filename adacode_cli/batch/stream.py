@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adacode_cli import atomic, formats
 from adacode_cli.batch.amounts import out_of_memory, size_of
-from adacode_cli.batch.discover import Found
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.output_files import write_new
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Stages

@@ -8,25 +8,30 @@ continue without an option that allows it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from adacode_cli import atomic
-from adacode_cli.batch.claims import Claim, Claims, Holder, claimed, folder_of
+from adacode_cli.batch.claims import Claims, Holder, claimed, folder_of
 from adacode_cli.batch.contents import Content, holds
 from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.kept import identity
+from adacode_cli.batch.lease import Waiting
 from adacode_cli.batch.outcome import Made, Outcome, OutputState
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
+from adacode_cli.batch.remote_outputs import RemoteOutputs
+from adacode_cli.batch.remote_tree import RemoteTree, close_all
 from adacode_cli.batch.report import REPORT, Report, write_report
 from adacode_cli.errors import OutputError
 from adacode_cli.sizes import AS_LARGE_ALREADY
+from adacode_cli.storage.path import is_remote
 
 
 class Standing(StrEnum):
@@ -48,6 +53,7 @@ class Known:
     counted: the record of the journal by which the output may count as done.
     last: the last record.
     new: the last record since this run was planned.
+    target_stamp: what its store stated of the output when the run was planned; None if it is local or did not exist.
     """
 
     settings: Settings
@@ -56,6 +62,23 @@ class Known:
     counted: Record | None
     last: Record | None
     new: Record | None
+    target_stamp: int | None = None
+
+    def is_done(self, job: Job) -> bool:
+        """Whether the output is known to be done without reading the source, because its store says that neither has
+        changed. False if only the contents can tell.
+        """
+        record, found = self.counted, job.found
+        if record is None or self.overwrite or record.settings != self.settings or record.mask or record.side_files:
+            return False
+        same_source = bool(found.stamp) and record.source_stamp == found.stamp and record.path == absolute_text(job)
+        return same_source and self._is_intact(job, record)
+
+    def _is_intact(self, job: Job, record: Record) -> bool:
+        """Whether the output is as it was made, by what its store says, or else by its content."""
+        if self.target_stamp and self.target_stamp == record.output_stamp:
+            return True
+        return holds(job.target, record.output)
 
     def state_of(self, job: Job, made: Made) -> OutputState:
         """The state of the output: done, if it is intact and this run would make the same from source and mask; changed
@@ -76,10 +99,22 @@ class Known:
             if not self.replace and job.is_made():
                 raise made_with_other_settings(job.target, "options or weights")
             return OutputState.TO_MAKE
-        if not self.overwrite and job.is_made() and not holds(job.target, record.output):
+        if not self.overwrite and job.is_made() and not self._is_intact(job, record):
             return OutputState.CHANGED
-        is_same = (record.source, record.mask) == (made.source, made.mask) and _intact(job, record)
+        is_same = (record.source, record.mask) == (made.source, made.mask) and self._is_whole(job, record)
         return OutputState.DONE if is_same else OutputState.TO_MAKE
+
+    def _is_whole(self, job: Job, record: Record) -> bool:
+        beside = ((Path(path), content) for path, content in record.side_files)
+        return self._is_intact(job, record) and all(holds(path, content) for path, content in beside)
+
+
+class Held(Protocol):
+    """The right to write the files of one output."""
+
+    def release(self) -> None:
+        """Gives it up. Must be called once."""
+        ...
 
 
 @dataclass
@@ -102,25 +137,56 @@ class Trees:
     resume: bool = False
     replace: bool = True
     overwrite: bool = False
-    _trees: dict[Path, _Tree] = field(default_factory=dict)
-    _by_identity: dict[tuple[int, int], _Tree] = field(default_factory=dict)
+    outputs: RemoteOutputs = field(default_factory=RemoteOutputs)
+    _trees: dict[Path, _Tree | RemoteTree] = field(default_factory=dict)
+    _by_identity: dict[tuple[int, int], _Tree | RemoteTree] = field(default_factory=dict)
 
     def begin(self, roots: Sequence[Path]) -> None:
         """To be called when the run is planned: later lines in the journals of `roots` are from processes beside it."""
         for root in roots:
             self._tree(root)
 
+    @contextmanager
+    def held(
+        self, roots: Sequence[Path], shard: tuple[int, int] | None = None, waiting: Waiting = lambda _what: None
+    ) -> Iterator[None]:
+        """Within the block, no other run writes to those trees that are in a store, except to other parts.
+
+        shard: (I, N) if this run is a part. waiting: is told what is waited for. Raises OutputError, and at the end of
+        the block JournalError if lines could not be written.
+        """
+        remote = [tree for root in roots if isinstance(tree := self._tree(root), RemoteTree)]
+        try:
+            for tree in remote:
+                tree.hold(shard, waiting)
+            yield
+        except BaseException:
+            close_all(remote)
+            raise
+        if (error := close_all(remote)) is not None:
+            raise error
+
+    def flush(self) -> None:
+        """Writes the lines of journals in stores that wait to be written. Raises JournalError."""
+        for tree in self._trees.values():
+            if isinstance(tree, RemoteTree):
+                tree.flush()
+
     def look_again(self, roots: Sequence[Path]) -> None:
         """To be called before each further plan of a watch: reads the claims in `roots` of processes beside it."""
         for root in roots:
             self._tree(root).claim_names = self._tree(root).claims.names()
+
+    def is_made(self, job: Job) -> bool:
+        """Whether the output of a job exists; in a store, whether it did when the run was planned."""
+        return self.outputs.stamp(job.root, job.name) is not None if is_remote(job.root) else job.is_made()
 
     def check_options(self, jobs: Iterable[Job]) -> None:
         """Raises OutputError for an output that was made with other options and must not be replaced."""
         if self.replace:
             return
         for job in jobs:
-            if job.is_made() and self.standing(job) is Standing.OTHER_OPTIONS:
+            if self.is_made(job) and self.standing(job) is Standing.OTHER_OPTIONS:
                 raise made_with_other_settings(job.target, "options")
 
     def standing(self, job: Job) -> Standing:
@@ -171,7 +237,7 @@ class Trees:
             root: self._tree(root).journal.targets_with_other_weights(weights) for root in {job.root for job in jobs}
         }
         for job in jobs:
-            if job.name in others[job.root] and job.is_made():
+            if job.name in others[job.root] and self.is_made(job):
                 raise made_with_other_settings(job.target, "weights")
 
     def clean(self, jobs: Sequence[Job], paths: Callable[[Job], Sequence[Path]]) -> None:
@@ -183,12 +249,17 @@ class Trees:
             return {folder_of(path) for job in jobs for path in paths(job)}
 
         for root in {job.root for job in jobs}:
-            self._tree(root).claims.clean(folders)
+            tree = self._tree(root)
+            if isinstance(tree, RemoteTree):
+                tree.claims.expect(job.name for job in jobs if job.root == root)
+                continue
+            tree.claims.clean(folders)
             atomic.remove_leftovers(root / REPORT)
 
-    def claim(self, job: Job, paths: Sequence[Path]) -> Claim | None:
+    def claim(self, job: Job, paths: Sequence[Path]) -> Held | None:
         """Claims a job's output; returns None while another process has the claim. Raises OutputError."""
-        return self._tree(job.root).claims.take(job.name, paths)
+        tree = self._tree(job.root)
+        return tree.claims.take(job.name) if isinstance(tree, RemoteTree) else tree.claims.take(job.name, paths)
 
     def holder(self, job: Job) -> Holder:
         """The holder of the claim on a job's output, as far as the claim states it."""
@@ -198,7 +269,9 @@ class Trees:
         """What the journal currently contains on a job's output. Raises JournalError."""
         journal = self._tree(job.root).journal
         record, new = journal.done(job.name), journal.done(job.name, only_new=True)
-        return Known(self.settings, self.replace, self.overwrite, record if self.resume else new, record, new)
+        counted = record if self.resume else new
+        stamp = self.outputs.stamp(job.root, job.name)
+        return Known(self.settings, self.replace, self.overwrite, counted, record, new, stamp)
 
     def note(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
         """Adds the journals' lines, those of one tree together. Raises JournalError."""
@@ -217,11 +290,11 @@ class Trees:
                 if report.stopped_by is None:
                     raise
 
-    def _tree(self, root: Path) -> _Tree:
+    def _tree(self, root: Path) -> _Tree | RemoteTree:
         if root not in self._trees:
             file = identity(root)  # Two names of one tree, for example a link and its target, share a value.
             tree = self._by_identity.get(file) if file else None
-            self._trees[root] = tree or _opened_tree(root)
+            self._trees[root] = tree or (RemoteTree(root) if is_remote(root) else _opened_tree(root))
             if file:
                 self._by_identity[file] = self._trees[root]
         return self._trees[root]
@@ -305,7 +378,3 @@ def _is_file(path: Path, recorded: str, content: Content) -> bool:
     if Path(recorded) == path.absolute():
         return True
     return Path(recorded).name == path.name and holds(path, content)
-
-
-def _intact(job: Job, record: Record) -> bool:
-    return holds(job.target, record.output) and all(holds(Path(path), content) for path, content in record.side_files)

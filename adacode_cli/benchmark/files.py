@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.guard import Guarded
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming

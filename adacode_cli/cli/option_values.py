@@ -12,6 +12,8 @@ import typer
 from adacode_cli import formats
 from adacode_cli.errors import UsageError
 from adacode_cli.limits import MIN_TILE_PX
+from adacode_cli.storage.opening import require_library
+from adacode_cli.storage.path import is_remote, path_of
 
 _DEVICE = re.compile(r"auto|cpu|mps|all|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+")
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
@@ -49,13 +51,24 @@ def output(text: str) -> Path:
     if text == "-":
         hint = "For one image, leave out -o: adacode … - < a.png > b.png. A directory of this name is -o ./-."
         raise UsageError("-o - does not mean standard output", hint=hint)
-    path = Path(text)
+    path = place(text)
+    if is_remote(path):
+        if not path.kind.can_write:
+            hint = "Choose a local directory, or one on another store (docs/storage.md)."
+            raise UsageError(f"-o {path}: on {path.kind.title}, files can only be read", hint=hint)
+        require_library(path)
+        return path
     is_directory = text.endswith(("/", os.sep)) or os.path.isdir(text)  # noqa: PTH112 (no error for a long name)
     if _is_unwritable(path.suffix.lower()) and not is_directory:
         endings = formats.in_words([format.suffix for format in formats.every()], "or")
         hint = f"Choose a name that ends in {endings}. For a directory of this name, write -o {shlex.quote(text)}/."
         raise UsageError(f"-o {text}: {path.suffix} files cannot be written", hint=hint)
     return path
+
+
+def place(text: str) -> Path:
+    """The local path or the address that a text means. Raises UsageError for an address of an unknown kind."""
+    return path_of(text)
 
 
 def _is_unwritable(suffix: str) -> bool:

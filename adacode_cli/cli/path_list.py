@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adacode_cli.errors import InputError, UsageError, translated
+from adacode_cli.storage.path import is_remote, path_of
 
 _STDIN = "-"
 _WRITE_AGAIN_HINT = "Write the list again, in UTF-8."
@@ -45,10 +46,17 @@ def read_paths(source: str, *, null: bool) -> list[Path]:
     entries = data.split(b"\0") if null else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     if not null and b"\0" in data:
         raise UsageError(f"--from-file {source} contains NUL bytes", hint="If its entries end with NUL, add --null.")
-    paths = [Path(os.fsdecode(entry)) for entry in entries if entry]
+    paths = [_listed(os.fsdecode(entry)) for entry in entries if entry]
     if not paths:
         raise InputError("lists no inputs", path=name, hint="Write one path on each line of it.")
     return paths
+
+
+def _listed(text: str) -> Path:
+    path = path_of(text)
+    if is_remote(path):
+        path.is_known_folder = False  # A list names files; nothing asks the store for each of them.
+    return path
 
 
 def _without_mark(data: bytes, name: str) -> bytes:

@@ -16,8 +16,11 @@ from adacode_cli import formats
 from adacode_cli.cli.executing import device_names
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request
-from adacode_cli.cli.slips import closest, is_address
+from adacode_cli.cli.slips import closest
 from adacode_cli.errors import InputError
+from adacode_cli.storage.objects import is_folder
+from adacode_cli.storage.opening import require_library
+from adacode_cli.storage.path import RemotePath, is_address, is_remote, path_of
 from adacode_cli.tasks import TASKS
 
 # With these, torch need not be imported to know that the device is there.
@@ -40,7 +43,11 @@ def _check_inputs(inputs: Sequence[str], *, has_output: bool, are_watched: bool)
 
     has_output: whether -o is given. are_watched: whether they must be directories.
     """
-    missing = [text for text in inputs if _is_missing(text)]
+    for path in (path_of(text) for text in inputs if is_address(text)):
+        assert is_remote(path)
+        require_library(path)
+        is_folder(path)
+    missing = [text for text in inputs if not is_address(text) and _is_missing(text)]
     if not missing:
         return
     Path.cwd()  # Where the working directory is gone, nothing is there, and that is the error.
@@ -48,9 +55,6 @@ def _check_inputs(inputs: Sequence[str], *, has_output: bool, are_watched: bool)
     message = "there is no such directory" if are_watched else "there is no such file or directory"
     if text.startswith("file://"):
         hint = f"Give the path alone: {shlex.quote(text.removeprefix('file://'))}."
-    elif is_address(text):
-        message = "is an address, and inputs are not downloaded"
-        hint = "Download it first, and give the path of the file."
     elif missing == [inputs[-1]] and not has_output and _may_be_output(inputs):
         near = _nearest_name(text)
         output = f"-o {shlex.quote(text)}"
@@ -88,6 +92,9 @@ def check_mask(request: Request) -> None:
     if mask is None:
         return
     text = str(mask)
+    if is_remote(mask):
+        _check_remote_mask(mask)
+        return
     if os.path.isdir(text):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
         hint = f"For a directory of masks, use --mask-dir {shlex.quote(text)}. Nothing was restored."
         raise InputError("the mask is a directory", path=text, hint=hint)
@@ -95,6 +102,18 @@ def check_mask(request: Request) -> None:
         near = _nearest_name(text)
         meant = f"Did you mean --mask {shlex.quote(near)}?" if near else "Check the spelling of --mask."
         raise InputError("there is no such mask", path=text, hint=f"{meant} Nothing was restored.")
+
+
+def _check_remote_mask(mask: RemotePath) -> None:
+    require_library(mask)
+    try:
+        is_directory = is_folder(mask)
+    except InputError as error:
+        error.message = f"the mask: {error.message}"
+        raise
+    if is_directory:
+        hint = f"For a directory of masks, use --mask-dir {shlex.quote(str(mask))}. Nothing was restored."
+        raise InputError("the mask is a directory", path=mask, hint=hint)
 
 
 def check_network(options: RestoreOptions, request: Request) -> None:

@@ -22,9 +22,11 @@ from adacode_cli.cli.executing import executing, is_for_several
 from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
+from adacode_cli.cli.option_values import shard_of
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.readiness import check_ready
+from adacode_cli.cli.remote_options import check_addresses, check_no_address
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, foresight_of, naming_of, note_empty_part, plan_of, trees_of
 from adacode_cli.cli.signals import say_at_a_signal
@@ -33,9 +35,11 @@ from adacode_cli.cli.watch import check_watch, watch_folders
 from adacode_cli.cli.works import read_works
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_CODE_LEVELS
+from adacode_cli.storage.path import is_remote, path_of
 
 # After a signal a run has this time to write finished results and its summary; then the process ends in any case.
 _STOPS_WITHIN_S = 1.7
+_STOPS_IN_STORE_WITHIN_S = 4.5
 _CODES = "Codes"
 _NAME_OUTPUTS = ("format", "suffix", "keep_suffix", "if_too_large")
 
@@ -161,7 +165,8 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
         check_watch(inputs or [], options, request)
     say_at_a_signal("" if options.json or options.quiet else "interrupted: nothing was restored")
     try:
-        with interruptions_named(_STOPS_WITHIN_S):
+        is_in_store = is_remote(options.output)
+        with interruptions_named(_STOPS_IN_STORE_WITHIN_S if is_in_store else _STOPS_WITHIN_S):
             invocation.exit_code = _restored(_texts(inputs, options), options, request, set_elsewhere(context))
     except KeyboardInterrupt:
         say_last_words()
@@ -204,6 +209,7 @@ def _restored(inputs: list[str], options: RestoreOptions, request: Request, plac
         if is_for_several(options):
             hint = "Name one device, and leave out --processes."
             raise UsageError("one image on standard input cannot be restored by several processes", hint=hint)
+        check_no_address(options, request)
         return restore_pipe(options, request)
     return _files(inputs, options, request, places)
 
@@ -241,9 +247,10 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
 def _files(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
     from adacode_cli.cli.path_list import read_paths
 
-    paths = [Path(text) for text in inputs]
+    paths = [path_of(text) for text in inputs]
     if options.from_file is not None:
         paths = read_paths(options.from_file, null=options.null)
+    check_addresses(paths, options, request)
     naming_of(options, request).check(paths)
     check_ready(inputs, options, request)
     if options.watch:
@@ -264,7 +271,13 @@ def _run(paths: list[Path], options: RestoreOptions, request: Request, console: 
         check_directories(plan.roots if plan.jobs else ())
     note_empty_part(plan, options, console)
     description = description_of(options, request, plan.masks)
-    with console, executing(options, description, console, paths) as (executor, weights):
+    shard = shard_of(options.shard) if options.shard else None
+    roots = plan.roots if plan.has_tree and plan.jobs else ()
+    with (
+        trees.held(roots, shard, partial(console.note, "store")),
+        console,
+        executing(options, description, console, paths) as (executor, weights),
+    ):
         if plan.has_tree:
             with console.waiting("looking for results that exist"):
                 trees.with_weights(weights, plan.jobs)

@@ -40,7 +40,8 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT",
-        help="Images and directories (searched through all levels), or - for one image on standard input.",
+        help="Images and directories (searched through all levels), local or as addresses (s3://BUCKET/FOLDER), or - "
+        "for one image on standard input.",
         show_default=False,
     ),
 ]
@@ -202,8 +203,8 @@ class RestoreOptions:
             "-o",
             metavar="PATH",
             parser=option_values.output,
-            help="Directory for the results, mirroring the inputs' tree; for one image also a file name. "
-            "Default: a new directory beside each input.",
+            help="Directory for the results, mirroring the inputs' tree; for one image also a file name; either may be "
+            "an address (s3://BUCKET/FOLDER). Default: a new directory beside each input.",
         ),
         _WHERE,
     ] = None

@@ -25,9 +25,9 @@ from adacode_cli.sizes import AS_LARGE_ALREADY, DEFAULT_SIZING, Fate, Sizing
 from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
-    from adacode_cli.batch.discover import Selection
     from adacode_cli.batch.estimate import Needs
     from adacode_cli.batch.foresight import Foresight
+    from adacode_cli.batch.found import Selection
     from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.outcome import Outcome
@@ -147,7 +147,7 @@ class Choice:
 
 def choice_of(inputs: list[Path], options: RestoreOptions, request: Request) -> Choice:
     """The choices for these inputs. Raises UsageError and OutputError for options that cannot be together."""
-    from adacode_cli.batch.discover import Selection
+    from adacode_cli.batch.found import Selection
     from adacode_cli.batch.globs import Globs
     from adacode_cli.batch.plan import OnExisting
     from adacode_cli.batch.trees import outputs_in
@@ -175,7 +175,7 @@ def choice_of(inputs: list[Path], options: RestoreOptions, request: Request) -> 
 
 def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees: Trees) -> Plan:
     """The jobs of a run. Raises what `make_plan` raises, and OutputError for all else that must not be written."""
-    from adacode_cli.batch.discover import Selection
+    from adacode_cli.batch.found import Selection
     from adacode_cli.batch.mask_pairs import MaskFolder
     from adacode_cli.batch.plan import make_plan
     from adacode_cli.batch.trees import outputs_in
@@ -194,6 +194,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
         masks=masks,
         refit=choice.refit,
         strict=options.strict and not request.from_codes,
+        outputs=trees.outputs,
     )
     if plan.has_tree:
         trees.begin(plan.roots)
@@ -249,15 +250,16 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
     from adacode_cli.batch.masks import mask_path
     from adacode_cli.batch.stages import map_path, refused_path
     from adacode_cli.batch.writes import Beside, Writes
+    from adacode_cli.storage.path import is_remote
 
-    # Not Path.is_dir and Path.is_file, which raise for names that are too long.
-    masks = [path for path in request.mask_paths if os.path.isfile(path)]  # noqa: PTH113
+    folders = [path for path in (*inputs, *request.mask_paths) if _is_folder(path)]
+    others = [path for path in request.mask_paths if path not in folders]
+    masks = [path for path in others if is_remote(path) or os.path.isfile(path)]  # noqa: PTH113
     files = [("the mask", path) for path in masks] + [("the weights", Path(options.weights))]
     if request.hole is not None and request.hole.detect is not None:
         files.append(("the detector", Path(request.hole.detect)))
     if options.from_file is not None:
         files.append(("the list of inputs", Path(options.from_file)))
-    folders = [path for path in (*inputs, *request.mask_paths) if os.path.isdir(path)]  # noqa: PTH112
     # A file that -o names is chosen by the user; a directory of outputs beside a given file may contain originals.
     parents = {path.parent for path in (*inputs, *masks) if path not in folders} if not one_file else set()
     beside = []
@@ -277,6 +279,14 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
             raise UsageError("-o and --save-codes name the same file", hint="Name the image and its codes differently.")
         beside.append(Beside("--save-codes", "the codes", place.path))
     return Writes(Kept(tuple(files), tuple(folders), tuple(parents)), tuple(beside), options.log_file)
+
+
+def _is_folder(path: Path) -> bool:
+    from adacode_cli.batch.places import is_folder
+    from adacode_cli.storage.path import is_remote
+
+    # Not Path.is_dir, which raises for names that are too long.
+    return is_folder(path) if is_remote(path) else os.path.isdir(path)  # noqa: PTH112
 
 
 def show_plan(
@@ -299,7 +309,7 @@ def show_plan(
         fate = foresight.forecast(job)
         if known := _without_mask(plan, job) or _outdated(plan, trees, job, fate):
             fails(failed_job(job, known))
-        elif trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
+        elif trees.resume and plan.has_tree and trees.is_made(job) and trees.standing(job) is Standing.SAME_OPTIONS:
             console.left_out(job.source, job.target, "done already, if nothing has changed")
         elif error := foresight.refusal(headed := foresight.headed(job), keeping):
             fails(failed_job(job, error))

@@ -5,7 +5,6 @@ Only what is likely and has one answer stands here. Misspellings need no entry: 
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -77,7 +76,6 @@ _LIKENESS = 0.75
 _NEAR_MISSPELLING = 0.85
 _NEGATIONS = ("no-", "not-", "dont-", "don't-", "do-not-", "never-", "without-")
 _REPLACING = ("overwrite",)
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://.+")
 
 
 def closest(word: str, known: Iterable[str], likeness: float = _LIKENESS) -> str | None:
@@ -164,8 +162,3 @@ def value_for(option: str, typed: str, choices: Sequence[str]) -> str | None:
     if option == "device" and typed.isdigit():
         return f"cuda:{typed}"
     return _VALUES.get(option, {}).get(typed.lower()) or closest(typed.lower(), choices)
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an address on a network, such as https://example.com/a.jpg."""
-    return _ADDRESS.fullmatch(text) is not None

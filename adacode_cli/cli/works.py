@@ -30,9 +30,12 @@ def work_of(job: Job, foresight: Foresight) -> Work | None:
     A file that is no image fails before the network, so it counts as nothing.
     """
     from adacode_cli.imaging.headers import format_at
+    from adacode_cli.storage.path import is_remote
 
     header = foresight.headed(job).header
     if header is None:
+        if is_remote(job.source):
+            return None
         is_image = foresight.from_codes or (job.source.is_file() and format_at(job.source) is not None)
         return None if is_image else NOTHING
     format = formats.of_suffix(job.target.suffix)
@@ -49,5 +52,5 @@ def is_done_already(job: Job, plan: Plan, trees: Trees) -> bool:
     from adacode_cli.batch.trees import Standing
 
     with suppress(AdaCodeError):
-        return trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS
+        return trees.resume and plan.has_tree and trees.is_made(job) and trees.standing(job) is Standing.SAME_OPTIONS
     return False

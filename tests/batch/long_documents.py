@@ -11,7 +11,7 @@ import tifffile
 from nearest import NearestRestorer
 from PIL import Image, ImageCms
 
-from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adacode_cli.batch.discover import Found, Selection, discover
+from adacode_cli.batch.discover import discover
+from adacode_cli.batch.found import Found, Selection
 from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
 from adacode_cli.errors import InputError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adacode_cli.batch.arrivals import Changes, Watched, looks
-from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.kept import Kept
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.outcome import Outcome, Result, failed_job

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from touched import touch_below
 
-from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, place_of
+from adacode_cli.batch.discover import discover, place_of
+from adacode_cli.batch.found import Found, PassedOver, Selection
 from adacode_cli.batch.globs import Globs
 from adacode_cli.errors import InputError
 

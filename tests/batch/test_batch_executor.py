@@ -17,8 +17,8 @@ from adacode_cli.atomic import TEMPORARY_SUFFIX
 from adacode_cli.batch import masks
 from adacode_cli.batch.coding import CodesPlace
 from adacode_cli.batch.description import Description, NetworkDescription
-from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.events import FileFinished, FileStarted, RunFinished
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming

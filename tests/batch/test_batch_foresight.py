@@ -15,8 +15,8 @@ from PIL import Image
 
 from adacode_cli import formats
 from adacode_cli.batch import foresight, masks
-from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.foresight import Foresight
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming

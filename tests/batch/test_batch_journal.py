@@ -13,7 +13,7 @@ import pytest
 
 from adacode_cli import locks
 from adacode_cli.batch.contents import content_of
-from adacode_cli.batch.discover import Found
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.outcome import Made, Outcome, Result
 from adacode_cli.batch.plan import Job

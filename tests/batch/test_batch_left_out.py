@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from touched import touch_below
 
-from adacode_cli.batch.discover import Found, Selection, discover
+from adacode_cli.batch.discover import discover
+from adacode_cli.batch.found import Found, Selection
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.naming import Naming

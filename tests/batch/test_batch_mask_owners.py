@@ -10,7 +10,8 @@ import pytest
 from mask_pairing import paired, refused
 from touched import touch
 
-from adacode_cli.batch.discover import Found, Selection, discover
+from adacode_cli.batch.discover import discover
+from adacode_cli.batch.found import Found, Selection
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.mask_pairs import MaskFolder
 from adacode_cli.errors import InputError

@@ -14,8 +14,9 @@ from mask_pairing import paired, pairs_of, refused
 from touched import touch
 
 from adacode_cli.batch import discover as discover_module
+from adacode_cli.batch import found as found_module
 from adacode_cli.batch import mask_owners, mask_pairs
-from adacode_cli.batch.discover import Found, Selection
+from adacode_cli.batch.found import Found, Selection
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.mask_pairs import MaskFolder
 from adacode_cli.batch.naming import Naming
@@ -128,7 +129,7 @@ def test_windows_separates_with_backslashes(monkeypatch):
     windows = SimpleNamespace(
         path=ntpath, sep="\\", fspath=os.fspath, stat=os.stat, pardir="..", curdir=".", scandir=os.scandir
     )
-    for module in (discover_module, mask_pairs, mask_owners):
+    for module in (found_module, discover_module, mask_pairs, mask_owners):
         monkeypatch.setattr(module, "os", windows)
     photos = [
         Found(PureWindowsPath(given), place, in_tree=True)

@@ -15,8 +15,8 @@ from nearest import NearestRestorer
 from PIL import Image
 
 from adacode_cli.batch import events, masks
-from adacode_cli.batch.discover import Found
 from adacode_cli.batch.foresight import Foresight
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restoring

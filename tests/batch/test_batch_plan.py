@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from touched import touch
 
-from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
@@ -304,7 +304,7 @@ SAFE = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("
 @settings(deadline=None)
 @given(stem=SAFE.filter(lambda s: not s.startswith(".") and s.strip(".")), suffix=SAFE | st.just(""))
 def test_no_name_leaves_the_output_tree(stem, suffix):
-    from adacode_cli.batch.discover import Found
+    from adacode_cli.batch.found import Found
 
     naming = Naming("sr-x4", Path("out"), "png", suffix)
     target = Path("out") / naming.name_of(Found(Path("in"), f"sub/{stem}.jpg", in_tree=True))

@@ -13,7 +13,7 @@ from nearest import NearestRestored, NearestRestorer
 from PIL import Image
 
 from adacode_cli.batch import masks
-from adacode_cli.batch.discover import Found, Selection
+from adacode_cli.batch.found import Found, Selection
 from adacode_cli.batch.mask_pairs import MaskFolder
 from adacode_cli.batch.restoring import Detecting, Restoring
 from adacode_cli.batch.stages import Stages

@@ -16,8 +16,8 @@ from PIL import Image
 from adacode_cli import atomic, locks
 from adacode_cli.batch import masks
 from adacode_cli.batch.claims import CLAIMS
-from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.events import FileFinished
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming

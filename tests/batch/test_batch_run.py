@@ -16,7 +16,7 @@ from nearest import NearestRestorer
 from PIL import Image
 
 from adacode_cli.batch import events, local
-from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming

@@ -12,8 +12,8 @@ from nearest import NearestRestorer
 from PIL import Image
 
 from adacode_cli.batch.description import Description, NetworkDescription
-from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.events import Event, FileAdvanced, FileFinished, FileStarted
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan

@@ -10,7 +10,7 @@ from nearest import NearestRestorer
 from PIL import Image
 
 from adacode_cli.batch import weights_map
-from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan

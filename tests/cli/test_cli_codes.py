@@ -11,8 +11,8 @@ from PIL import Image, ImageCms
 from skimage import data
 
 from adacode_cli.batch.coding import SavingStages
-from adacode_cli.batch.discover import Found
 from adacode_cli.batch.executor import JobPassage
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
 from adacode_cli.codes.image import Codes, DecoderIdentity

@@ -15,9 +15,9 @@ import torch
 from adacode_process import ROOT
 from PIL import Image
 
-from adacode_cli.batch.discover import Found
 from adacode_cli.batch.estimate import Disk, Needs
 from adacode_cli.batch.foresight import Foresight
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.plan import Job
 from adacode_cli.cli import speed
 from adacode_cli.cli.cost import size

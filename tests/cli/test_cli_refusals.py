@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.found import Selection
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming

@@ -242,14 +242,11 @@ def test_a_missing_input_is_answered_with_what_is_meant(adacode, photo, tmp_path
         )
 
 
-@pytest.mark.parametrize("address", ["https://example.com//a.jpg?x=1", "s3://bucket/a.jpg"])
-def test_an_address_as_an_input_is_printed_as_it_was_typed(adacode, address):
-    result = adacode("sr", address)
-    expected = (
-        f"{address}: is an address, and inputs are not downloaded",
-        "Download it first, and give the path of the file.",
-    )
-    assert (result.returncode, message_and_hint(result)) == (3, expected)
+def test_an_address_of_an_unknown_kind_is_refused(adacode):
+    result = adacode("sr", "ftp://example.com/a.jpg")
+    message, hint = message_and_hint(result)
+    assert (result.returncode, message) == (2, "ftp:// addresses are not supported")
+    assert hint.startswith("Use one of s3://, gs://, ")
     _, hint = message_and_hint(adacode("sr", "file:///tmp/a%20b c.jpg"))
     assert hint == "Give the path alone: '/tmp/a%20b c.jpg'."
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adacode_cli.batch.discover import Found
 from adacode_cli.batch.foresight import Foresight
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.plan import Job
 from adacode_cli.cli.time_left import TimeLeft, Work, Works
 from adacode_cli.cli.works import work_of

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from made_codes import DEPTHS, assert_equal, made_alpha, made_codes
 
 from adacode_cli.batch.coding import FromCodesStages
-from adacode_cli.batch.discover import Found
 from adacode_cli.batch.executor import JobPassage
 from adacode_cli.batch.foresight import Foresight
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import Job

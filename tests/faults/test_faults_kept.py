@@ -16,7 +16,7 @@ from adacode_process import Program
 from PIL import Image
 from test_faults_disk import W, names, said
 
-from adacode_cli.batch.discover import Found
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Stages
 

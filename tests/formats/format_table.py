@@ -30,8 +30,8 @@ from other_programs import exiftool, identify, tagged
 from PIL import Image
 
 from adacode_cli import formats
-from adacode_cli.batch.discover import Found
 from adacode_cli.batch.executor import JobPassage
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restoring

@@ -17,7 +17,7 @@ from other_programs import tagged
 from PIL import Image, ImageCms
 
 from adacode_cli import formats
-from adacode_cli.batch.discover import Found
+from adacode_cli.batch.found import Found
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.imaging import icc_profile, jxl_codec, jxl_header, metadata

@@ -29,6 +29,7 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.batch.worker import Parent, WorkerTask, carry_out, sendable, take_place
 from adacode_cli.batch.worker_handle import Given, Room
 from adacode_cli.errors import EXIT_INTERRUPTED, InputError, UsageError
+from adacode_cli.storage.path import is_remote, is_remote_text
 
 LISTENING_S = 5.0
 _FORGOTTEN_S = 120.0
@@ -115,7 +116,7 @@ def _enter(task: ClusterTask, host: str) -> None:
     except OSError as error:
         raise UsageError(f"the working directory {task.folder} is not there on {host}", hint=_SHARED) from error
     for path in task.inputs:
-        if not os.path.lexists(path):
+        if not is_remote_text(path) and not os.path.lexists(path):
             raise InputError(f"is not there on {host}, a machine of the cluster", path=path, hint=_SHARED)
 
 
@@ -199,7 +200,7 @@ class _Run(Parent):
 
     def take(self, job: Job) -> Assignment | None:
         """As `Coordinator.take`. Raises UsageError if this machine does not see the claim that the run has on it."""
-        if not os.path.lexists(claim_path(job.root, job.name)):
+        if not is_remote(job.root) and not os.path.lexists(claim_path(job.root, job.name)):
             what = f"on {socket.gethostname()}, a machine of the cluster, this is not the output directory of the run"
             raise UsageError(what, path=job.root, hint=_SHARED)
         return super().take(job)

@@ -1,0 +1,221 @@
+"""A lease: one run at a time writes to an output tree in a store, where there are no locks.
+
+A lease is a small object in `.adacode/leases`, which its owner writes again every few seconds. Another run that finds
+it waits for a new sign of life: if there is one, it is refused; if there is none, it takes over by creating the object
+of the next number. Of two runs that do so at once, the store lets one create it. Runs of different parts (`--shard`)
+have leases of their own, which do not exclude one another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from adacode_cli.batch.state_files import STATE, object_of
+from adacode_cli.errors import JournalError, OutputError
+from adacode_cli.storage import listing, objects
+from adacode_cli.storage.path import RemotePath
+
+BEAT_S = 8.0
+EXPIRES_S = 30.0
+"""A lease without a sign of life for this long is taken over; its owner stops before that."""
+_POLL_S = 1.0
+_FOLDER = "leases"
+_WHOLE = "whole"
+_MAX_LEASES = 10_000
+_MEDIA_TYPE = "application/json"
+
+Waiting = Callable[[str], None]
+"""(what is waited for) → None; called once before a wait that takes seconds."""
+
+
+@dataclass
+class Lease:
+    """The right of this process to write to the tree `root`; shard: to one part of it (I, N)."""
+
+    root: RemotePath
+    shard: tuple[int, int] | None = None
+    waiting: Waiting = lambda _what: None
+    _path: RemotePath | None = None
+    _beats: int = 0
+    _last_beat: float = 0.0
+    _content: dict[str, Any] = field(default_factory=dict)
+
+    def take(self) -> None:
+        """Takes the lease. Raises OutputError while another run holds it, and if the store refuses."""
+        there = self._conflicting()
+        for path in there:
+            if self._is_alive(path):
+                raise _held(path)
+        own = [_number(path.name) for path in self._all() if _label(path.name) == self._label]
+        path = self._folder / f"{self._label}.{max(own, default=0) + 1:06d}.json"
+        self._content = {"id": secrets.token_hex(8), "since": datetime.now(UTC).isoformat("T", "seconds"), **_process()}
+        if not objects.creates(path, self._next()) or not self._is_own(path):
+            raise _held(path)
+        self._path, self._last_beat = path, time.monotonic()
+        if others := [other for other in self._conflicting() if other not in there]:
+            self.release()
+            raise _held(others[0])
+        for dead in there:
+            objects.remove(dead)
+
+    def beat(self) -> None:
+        """Gives a sign of life, if one is due.
+
+        Raises JournalError if another run has taken over, and OutputError if the store does not answer.
+        """
+        if self._path is None or time.monotonic() - self._last_beat < BEAT_S:
+            return
+        if others := self._conflicting():
+            raise _taken_over(others[0])
+        objects.write(self._path, self._next(), media_type=_MEDIA_TYPE)
+        self._last_beat = time.monotonic()
+
+    def check(self) -> None:
+        """Raises JournalError if the last sign of life is so old that another run may take over."""
+        if self._path is not None and time.monotonic() - self._last_beat > EXPIRES_S - BEAT_S / 2:
+            hint = "Check the connection, and run the same command again: it continues where this run stopped."
+            raise JournalError(
+                "the store did not answer for too long, so the run was stopped", path=self.root, hint=hint
+            )
+
+    def release(self) -> None:
+        """Gives the lease up; a store that does not answer is no error, because the lease expires."""
+        path, self._path = self._path, None
+        if path is not None:
+            with suppress(OutputError):
+                objects.remove(path)
+
+    @property
+    def _folder(self) -> RemotePath:
+        return self.root / STATE / _FOLDER
+
+    @property
+    def _label(self) -> str:
+        return f"{self.shard[0]}-of-{self.shard[1]}" if self.shard else _WHOLE
+
+    def _next(self) -> bytes:
+        self._beats += 1
+        return json.dumps(self._content | {"beats": self._beats}, indent=1).encode("ascii") + b"\n"
+
+    def _all(self) -> Iterator[RemotePath]:
+        for number, (place, _) in enumerate(listing.entries(self._folder, OutputError)):
+            if number < _MAX_LEASES and "/" not in place and _number(place):
+                yield self._folder / place
+
+    def _conflicting(self) -> list[RemotePath]:
+        """The leases of others that this one must not be beside."""
+        return [path for path in self._all() if path != self._path and self._excludes(_label(path.name))]
+
+    def _excludes(self, label: str) -> bool:
+        """Whether two parts can have files in common: all can, except different ones of the same number of parts."""
+        if self.shard is None or label == self._label:
+            return True
+        part, _, parts = label.partition("-of-")
+        return parts != str(self.shard[1]) or not part.isdigit()
+
+    def _is_own(self, path: RemotePath) -> bool:
+        """Whether this process has created an object, also in a store that lets two create it."""
+        return path.kind.creates_once or _read(path).get("id") == self._content["id"]
+
+    def _is_alive(self, path: RemotePath) -> bool:
+        """Whether the owner of a lease gives a sign of life; this may take as long as a lease lasts."""
+        first = _read(path)
+        if (known := _is_running(first)) is not None:
+            return known
+        self.waiting(f"waiting for a sign of life of the run that {_owner(first)} began")
+        until = time.monotonic() + EXPIRES_S
+        while time.monotonic() < until:
+            time.sleep(_POLL_S)
+            now = _read(path)
+            if not now:
+                return False
+            if now != first:
+                return True
+        return False
+
+
+def _label(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _number(name: str) -> int:
+    """The number of a lease by its name; 0 for another file."""
+    label, _, rest = name.partition(".")
+    digits = rest.removesuffix(".json")
+    return int(digits) if label and rest.endswith(".json") and digits.isdecimal() and digits.isascii() else 0
+
+
+def _read(path: RemotePath) -> dict[str, Any]:
+    try:
+        return object_of(objects.read(path, kind=OutputError)) or {"unreadable": True}
+    except OutputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return {}
+        raise
+
+
+def _process() -> dict[str, Any]:
+    """What tells this process from all others, as far as the system says it."""
+    return {"pid": os.getpid(), "host": socket.gethostname(), **_place(), "start": _start(os.getpid())}
+
+
+def _place() -> dict[str, str]:
+    """The start of this system, and the space in which its processes have their numbers (of a container)."""
+    place = {"boot": "", "space": ""}
+    with suppress(OSError):
+        place["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        place["space"] = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (no path)
+    return place
+
+
+def _start(pid: int) -> str:
+    """When a process began, in ticks since the start of the system; "" if it does not run, or nothing tells."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    return ""
+
+
+def _is_running(content: dict[str, Any]) -> bool | None:
+    """Whether the owner of a lease runs on this machine; None if it is elsewhere, or nothing tells."""
+    place = _place()
+    if not place["boot"] or content.get("host") != socket.gethostname():
+        return None
+    if any(content.get(name) != value for name, value in place.items()):
+        return None
+    pid = content.get("pid")
+    return type(pid) is int and bool(start := _start(pid)) and content.get("start") == start
+
+
+def _owner(content: dict[str, Any]) -> str:
+    pid, host = content.get("pid"), content.get("host")
+    known = type(pid) is int and isinstance(host, str)
+    return f"process {pid} on {host[:255]}" if known and isinstance(host, str) else "another process"
+
+
+def _held(path: RemotePath) -> OutputError:
+    content: dict[str, Any] = {}
+    with suppress(OutputError):
+        content = _read(path)
+    hint = (
+        "Wait until that run ends, or end it. If it was killed, run the same command again after "
+        f"{EXPIRES_S:g} seconds: it takes over. Parts of one tree can be restored at once with --shard."
+    )
+    return OutputError(f"another run writes there now: {_owner(content)}", path=path.parents[2], hint=hint)
+
+
+def _taken_over(path: RemotePath) -> JournalError:
+    content: dict[str, Any] = {}
+    with suppress(OutputError):
+        content = _read(path)
+    hint = "Finished files are kept. Let the other run end, or end it and run the same command again."
+    return JournalError(f"another run has taken over: {_owner(content)}", path=path.parents[2], hint=hint)

@@ -1,0 +1,136 @@
+"""The journal of an output tree in a store, where nothing can be locked or appended to.
+
+The one writer (`batch.lease`) collects lines and writes them as new objects, `.adacode/journal/RUN-NUMBER.jsonl`, every
+few seconds. Many small objects become a few larger ones, at the latest when the run ends. What a killed run had
+finished without its line is known to be in flight (`batch.announced`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from adacode_cli.batch.journal import Journal
+from adacode_cli.batch.state_files import STATE
+from adacode_cli.errors import AdaCodeError, JournalError
+from adacode_cli.storage import listing, objects
+from adacode_cli.storage.path import RemotePath
+
+FOLDER = STATE / "journal"
+_SUFFIX = ".jsonl"
+_EVERY_S = 4.0
+_MAX_LINES = 1000
+_MANY_SEGMENTS = 100
+_MAX_BYTES = 32 << 20
+"""Of an object that others are put together to."""
+_READERS = 8
+_MEDIA_TYPE = "application/jsonl"
+
+
+class RemoteJournal(Journal):
+    """The journal of the output tree `root`; safe to call from several threads."""
+
+    def __init__(self, root: RemotePath) -> None:
+        super().__init__(root)
+        self._root = root
+        self._folder = root / FOLDER
+        self._is_read = False
+        self._run = ""
+        self._lines: list[bytes] = []
+        self._since = 0.0
+        self._segments: list[tuple[RemotePath, int]] = []
+        self._count = 0
+        self._writing = threading.Lock()
+        self._error: AdaCodeError | None = None
+        self._next_run = 1
+
+    def add(self, *lines: bytes) -> None:
+        """Adds lines, which are written within seconds. Raises JournalError if earlier ones could not be written."""
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            for line in lines:
+                self._take(line)
+            self._since = self._since if self._lines else time.monotonic()
+            self._lines += lines
+            is_full = len(self._lines) >= _MAX_LINES
+        if is_full:
+            self.flush()
+
+    def flush_if_due(self) -> None:
+        """Writes the lines that have waited for some seconds. An error is raised by the next call of `add`."""
+        if not self._lines or time.monotonic() - self._since < _EVERY_S:
+            return
+        try:
+            self.flush()
+            if len(self._segments) >= _MANY_SEGMENTS:
+                self._put_together()
+        except AdaCodeError as error:
+            self._error = error
+
+    def flush(self) -> None:
+        """Writes all lines. Raises JournalError."""
+        with self._writing:
+            with self._lock:
+                lines, self._lines = self._lines, []
+            if not lines:
+                return
+            try:
+                self._write(b"".join(lines))
+            except BaseException:
+                with self._lock:
+                    self._lines = lines + self._lines
+                raise
+
+    def has_line(self, target: str) -> bool:
+        """Whether there is a line on a finished output. Raises JournalError."""
+        return self.done(target) is not None
+
+    def close(self) -> None:
+        """Writes all lines, and puts the objects of this run together. Raises JournalError."""
+        self.flush()
+        if len(self._segments) > 1:
+            self._put_together()
+
+    def _write(self, data: bytes) -> None:
+        self._run = self._run or f"{self._next_run:06d}-{secrets.token_hex(4)}"
+        self._count += 1
+        path = self._folder / f"{self._run}-{self._count:06d}{_SUFFIX}"
+        objects.write(path, data, media_type=_MEDIA_TYPE, replaces=False, kind=JournalError)
+        self._segments.append((path, len(data)))
+
+    def _put_together(self) -> None:
+        """Small objects of this run become larger ones; they are removed after the larger one is there."""
+        with self._writing:
+            waiting, self._segments = self._segments, []
+            while waiting:
+                group: list[tuple[RemotePath, int]] = []
+                size = 0
+                while waiting and (not group or size + waiting[0][1] <= _MAX_BYTES):
+                    size += waiting[0][1]
+                    group.append(waiting.pop(0))
+                if len(group) == 1:
+                    self._segments += group
+                    continue
+                self._write(b"".join(objects.read(path, kind=JournalError) for path, _ in group))
+                for path, _ in group:
+                    objects.remove(path, JournalError)
+
+    def _update(self) -> None:
+        """Reads all objects once: there is no other writer of the same files."""
+        if self._is_read:
+            return
+        names = sorted(
+            place
+            for place, _ in listing.entries(self._folder, JournalError)
+            if place.endswith(_SUFFIX) and "/" not in place
+        )
+        runs = [name.partition("-")[0] for name in names]
+        self._next_run = 1 + max((int(run) for run in runs if run.isascii() and run.isdecimal()), default=0)
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as pool:
+            for data in pool.map(lambda name: objects.read(self._folder / name, kind=JournalError), names):
+                for line in data.splitlines(keepends=True):
+                    self._take(line)
+        self._is_read = True

@@ -1,0 +1,87 @@
+"""An output tree in a store: its journal, announcements and lease, and the thread that keeps them up to date."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from adacode_cli.batch.announced import Announcements
+from adacode_cli.batch.lease import Lease, Waiting
+from adacode_cli.batch.remote_journal import RemoteJournal
+from adacode_cli.errors import AdaCodeError, JournalError, OutputError
+from adacode_cli.storage import uploads
+from adacode_cli.storage.path import RemotePath
+
+_LOOK_S = 0.5
+
+
+class RemoteTree:
+    """The state of the output tree `root`. Opening it reads the announcements and the journal. Raises JournalError."""
+
+    def __init__(self, root: RemotePath) -> None:
+        self.root = root
+        self.claims = Announcements(root)
+        self.claim_names = self.claims.names()
+        self.journal = RemoteJournal(root)
+        self.journal.begin()
+        self._lease: Lease | None = None
+        self._is_over = threading.Event()
+        self._error: JournalError | None = None
+
+    def hold(self, shard: tuple[int, int] | None, waiting: Waiting) -> None:
+        """Takes the lease; from now on, a thread keeps it and writes the journal. Raises OutputError."""
+        if self._lease is not None:
+            return
+        lease = Lease(self.root, shard, waiting)
+        lease.take()
+        self._lease = lease
+        self.claims.check = self.check
+        if shard is None:
+            uploads.abort_leftovers(self.root)
+        threading.Thread(target=self._keep, args=(lease,), name="lease", daemon=True).start()
+
+    def check(self) -> None:
+        """Raises JournalError if this run may not write here any more."""
+        if self._error is not None:
+            raise self._error
+        if self._lease is not None:
+            self._lease.check()
+
+    def flush(self) -> None:
+        """Writes all lines of the journal. Raises JournalError."""
+        self.journal.flush()
+
+    def close(self) -> None:
+        """Writes and removes what must be, and gives the lease up. Raises JournalError if lines are lost."""
+        self._is_over.set()
+        lease, self._lease = self._lease, None
+        if lease is None:
+            self.journal.flush()
+            return
+        try:
+            self.journal.close()
+            self.claims.close(self.journal.has_line)
+        finally:
+            lease.release()
+
+    def _keep(self, lease: Lease) -> None:
+        while not self._is_over.wait(_LOOK_S):
+            try:
+                lease.beat()
+            except JournalError as error:
+                self._error = error
+                return
+            except OutputError:  # The store does not answer, which may be over before the lease is.
+                pass
+            self.journal.flush_if_due()
+
+
+def close_all(trees: Sequence[RemoteTree]) -> AdaCodeError | None:
+    """Closes every tree, and returns the first error."""
+    first: AdaCodeError | None = None
+    for tree in trees:
+        try:
+            tree.close()
+        except AdaCodeError as error:
+            first = first or error
+    return first

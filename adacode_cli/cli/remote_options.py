@@ -1,0 +1,53 @@
+"""What cannot be done where inputs, outputs or masks are addresses; it is refused before anything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from adacode_cli.cli.restore_options import RestoreOptions
+from adacode_cli.cli.restore_plan import Request
+from adacode_cli.errors import UsageError
+from adacode_cli.storage.path import is_remote
+
+# The text of a local path that was made of an address; a single letter is a drive of Windows.
+_WAS_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
+_DOCS = "docs/storage.md lists what works with addresses."
+
+
+def uses_addresses(paths: Sequence[Path], options: RestoreOptions, request: Request) -> bool:
+    """Whether an input, the output or the masks of a run are addresses."""
+    return any(is_remote(path) for path in (*paths, options.output, *request.mask_paths))
+
+
+def check_addresses(paths: Sequence[Path], options: RestoreOptions, request: Request) -> None:
+    """Raises UsageError for options that need local files, if something of the run is not local."""
+    places = {
+        "--save-weights-map": options.save_weights_map,
+        "--quarantine": options.quarantine,
+        "--save-codes": request.save_codes,
+        "--save-mask": request.hole.save_mask if request.hole else None,
+    }
+    for option, place in {**places, "--log-file": options.log_file}.items():
+        if place is not None and _WAS_ADDRESS.match(str(place)):
+            raise UsageError(f"{option} must be a local path, not an address", hint=_DOCS)
+    if not uses_addresses(paths, options, request):
+        return
+    unsupported = {option: place is not None for option, place in places.items()} | {
+        "--watch": options.watch,
+        "--from-codes": request.from_codes,
+        "--preserve-times": options.preserve_times,
+        "--if-too-large": options.if_too_large != "fail",
+    }
+    for option, is_given in unsupported.items():
+        if is_given:
+            hint = f"Leave it out, or copy the files to a local disk first. {_DOCS}"
+            raise UsageError(f"{option} works with local files only, and an address is given", hint=hint)
+
+
+def check_no_address(options: RestoreOptions, request: Request) -> None:
+    """Raises UsageError if the image on standard input would be written to an address, or has its mask there."""
+    if uses_addresses((), options, request):
+        hint = "Give the address of the input instead of '-', or use a local file."
+        raise UsageError("an image on standard input cannot be combined with an address", hint=hint)

@@ -1,0 +1,228 @@
+"""Reads and writes whole files of a store. Each call is tried again while its failure may pass (`patience`).
+
+A file is written whole or not at all: one request, or parts that a last request puts together. Where a store shows
+files while they are written (SFTP), another name is written first, and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from adacode_cli.errors import AdaCodeError, InputError, OutputError
+from adacode_cli.storage.opening import file_system
+from adacode_cli.storage.path import RemotePath
+from adacode_cli.storage.patience import may_pass, patiently, status_of
+from adacode_cli.storage.refusals import refusal
+from adacode_cli.version import __version__
+
+_Value = TypeVar("_Value")
+
+# What stores call the identity of an object's content: one of them is enough.
+_TAGS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "blob_id", "sha256")
+_TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+_STAMP_BYTES = 8
+_PIECE_BYTES = 1 << 20
+_TEMPORARY = ".adacode-part"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a store states of a file.
+
+    stamp: a number that is another when the content is another; 0 if the store states nothing of that.
+    """
+
+    num_bytes: int
+    stamp: int
+
+
+def stamp_of(info: Mapping[str, Any]) -> int:
+    """The stamp of a file from what its store states: of its tag and size, or of its time and size; 64 bits."""
+    tag = next((str(info[name]).strip('"') for name in _TAGS if info.get(name)), "")
+    time = "" if tag else next((str(info[name]) for name in _TIMES if info.get(name)), "")
+    return stamp_from(tag, time, info.get("size")) if tag or time else 0
+
+
+def stamp_from(tag: str, time: str, size: object) -> int:
+    """The stamp of a file with this tag, without quotes, or this time, and this size."""
+    return int.from_bytes(hashlib.sha256(f"{tag}|{time}|{size}".encode()).digest()[:_STAMP_BYTES])
+
+
+def status(path: RemotePath, kind: type[AdaCodeError] = InputError) -> Status | None:
+    """The status of a file; None if there is none. Raises an error of class `kind`."""
+    info = _info(path, kind)
+    return None if info is None or info.get("type") == "directory" else _status(info)
+
+
+def is_folder(path: RemotePath) -> bool:
+    """Whether an address is that of a folder, which is one if there is anything below it. Raises InputError.
+
+    It is also raised if there is nothing at the address. The answer is remembered for this value of the path.
+    """
+    if not path.kind.can_list:
+        return False
+    if path.is_known_folder is None:
+        info = _info(path, InputError)
+        if info is None:
+            top = RemotePath(*path.parts[:2])
+            if path.kind.has_buckets and not path.is_top and _info(top, InputError) is None:
+                raise InputError(f"there is no bucket {path.parts[1]}", path=path, hint="Check the name of the bucket.")
+            hint = "Check the address; nothing was restored."
+            raise InputError("there is no such file or folder", path=path, hint=hint)
+        path.is_known_folder = info.get("type") == "directory"
+    return path.is_known_folder
+
+
+def read(path: RemotePath, start: int = 0, end: int | None = None, kind: type[AdaCodeError] = InputError) -> bytes:
+    """The bytes of a file, or those from `start` to `end`. Raises an error of class `kind`."""
+
+    def call() -> bytes:
+        system, name = file_system(path)
+        limits = {} if start == 0 and end is None else {"start": start, "end": end}
+        data: bytes = system.cat_file(name, **limits)
+        return data
+
+    return _said("cannot be read", path, kind, call)
+
+
+def read_start(path: RemotePath, max_bytes: int) -> bytes:
+    """The first bytes of a file whose size its store does not state. Raises InputError."""
+
+    def call() -> bytes:
+        system, name = file_system(path)
+        data = bytearray()
+        with system.open(name, "rb") as file:
+            while len(data) < max_bytes and (piece := file.read(min(_PIECE_BYTES, max_bytes - len(data)))):
+                data += piece
+        return bytes(data)
+
+    return _said("cannot be read", path, InputError, call)
+
+
+def write(
+    path: RemotePath,
+    data: bytes,
+    *,
+    media_type: str = "application/octet-stream",
+    facts: Mapping[str, str] | None = None,
+    replaces: bool = True,
+    kind: type[AdaCodeError] = OutputError,
+) -> Status:
+    """Writes a whole file, or nothing. Returns its status. Raises an error of class `kind`.
+
+    media_type, facts: its content type and metadata, where the store has such; the version of adacode is added.
+    replaces: whether a file with another content may be replaced; a file with the same content is no error.
+    """
+    if not path.kind.can_write:
+        hint = "Choose another place with -o, and copy the files from there."
+        raise kind(f"cannot be written: files on {path.kind.title} can only be read", path=path, hint=hint)
+    settings = _settings(path, media_type, {"adacode-version": __version__, **(facts or {})})
+
+    def call() -> Status:
+        system, name = file_system(path)
+        if not path.kind.writes_whole:
+            _write_and_rename(system, name, data, replaces=replaces)
+        else:
+            mode = {} if replaces else {"mode": "create"}
+            written = system.pipe_file(name, data, **settings, **mode)
+            if isinstance(written, dict) and written.get("ETag"):
+                return _status({"ETag": written["ETag"], "size": len(data)})
+        return _status(system.info(name))
+
+    try:
+        return patiently(call)
+    except Exception as error:
+        # An attempt whose answer was lost may have succeeded, and another attempt may have made the same file.
+        if _is_there(error) and (now := status(path, kind)) and now.num_bytes == len(data):
+            with suppress(AdaCodeError):
+                if read(path, kind=kind) == data:
+                    return now
+        raise refusal(kind, "cannot be written", path, error) from error
+
+
+def remove(path: RemotePath, kind: type[AdaCodeError] = OutputError) -> None:
+    """Removes a file, if it is there. Raises an error of class `kind`."""
+
+    def call() -> None:
+        system, name = file_system(path)
+        with suppress(FileNotFoundError):
+            system.rm_file(name)
+
+    _said("cannot be removed", path, kind, call)
+
+
+def creates(path: RemotePath, data: bytes, kind: type[AdaCodeError] = OutputError) -> bool:
+    """Writes a file unless there is one of its name. Returns whether it is written. Raises an error of class `kind`."""
+    try:
+        write(path, data, media_type="application/json", replaces=False, kind=kind)
+    except AdaCodeError as error:
+        if error.__cause__ is not None and _is_there(error.__cause__):
+            return False
+        raise
+    return True
+
+
+def _settings(path: RemotePath, media_type: str, facts: Mapping[str, str]) -> dict[str, Any]:
+    """The content type and the metadata, in the words of each library."""
+    if path.scheme == "s3":
+        return {"ContentType": media_type, "Metadata": dict(facts)}
+    if path.scheme == "gs":
+        return {"content_type": media_type, "metadata": dict(facts)}
+    return {"content_settings": {"content_type": media_type}} if path.kind.module == "adlfs" else {}
+
+
+def _write_and_rename(system: Any, name: str, data: bytes, *, replaces: bool) -> None:  # noqa: ANN401 (of fsspec)
+    folder, _, last = name.rpartition("/")
+    temporary = f"{folder}/.{last[:100]}.{secrets.token_hex(4)}{_TEMPORARY}"
+    system.makedirs(folder, exist_ok=True)
+    try:
+        system.pipe_file(temporary, data)
+        _rename(system, temporary, name, replaces=replaces)
+    except BaseException:
+        with suppress(Exception):
+            system.rm_file(temporary)
+        raise
+
+
+def _rename(system: Any, temporary: str, name: str, *, replaces: bool) -> None:  # noqa: ANN401
+    if not replaces and system.exists(name):
+        raise FileExistsError(name)
+    system.mv(temporary, name)
+
+
+def _info(path: RemotePath, kind: type[AdaCodeError]) -> dict[str, Any] | None:
+    def call() -> dict[str, Any] | None:
+        system, name = file_system(path)
+        try:
+            info: dict[str, Any] = system.info(name)
+        except FileNotFoundError as error:
+            # Libraries also say this of a server that is busy, or that denies it.
+            if may_pass(error) or status_of(error) not in (None, 404, 410):
+                raise
+            return None
+        return info
+
+    return _said("cannot be read", path, kind, call)
+
+
+def _status(info: Mapping[str, Any]) -> Status:
+    size = info.get("size")
+    return Status(int(size) if size is not None else -1, stamp_of(info))
+
+
+def _is_there(error: BaseException) -> bool:
+    """Whether a store has refused to replace a file."""
+    return isinstance(error, FileExistsError) or status_of(error) == 412
+
+
+def _said(what: str, path: RemotePath, kind: type[AdaCodeError], call: Callable[[], _Value]) -> _Value:
+    """What a call returns, tried patiently. Raises an error of class `kind` that begins with `what`."""
+    try:
+        return patiently(call)
+    except Exception as error:
+        raise refusal(kind, what, path, error) from error

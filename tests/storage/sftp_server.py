@@ -1,0 +1,112 @@
+"""An SFTP server on loopback over a folder, of paramiko, for one user with a password."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import paramiko
+
+USER, PASSWORD = "ada", "lovelace"
+
+
+class _Access(paramiko.ServerInterface):
+    def check_auth_password(self, username, password):
+        is_known = (username, password) == (USER, PASSWORD)
+        return paramiko.AUTH_SUCCESSFUL if is_known else paramiko.AUTH_FAILED
+
+    def check_channel_request(self, kind, chanid):
+        return paramiko.OPEN_SUCCEEDED
+
+    def get_allowed_auths(self, username):
+        return "password"
+
+
+def _answered(call):
+    """A method of the server, whose errors become answers."""
+
+    def answer(*arguments):
+        try:
+            result = call(*arguments)
+        except OSError as error:
+            return paramiko.SFTPServer.convert_errno(error.errno)
+        return paramiko.SFTP_OK if result is None else result
+
+    return answer
+
+
+class _Handle(paramiko.SFTPHandle):
+    def stat(self):
+        return paramiko.SFTPAttributes.from_stat(os.fstat(self.readfile.fileno()))
+
+
+def _server(root: Path):
+    def at(path):
+        return root / path.lstrip("/")
+
+    class Files(paramiko.SFTPServerInterface):
+        @_answered
+        def list_folder(self, path):
+            return [paramiko.SFTPAttributes.from_stat(one.stat(), one.name) for one in at(path).iterdir()]
+
+        @_answered
+        def stat(self, path):
+            return paramiko.SFTPAttributes.from_stat(at(path).stat())
+
+        lstat = stat
+
+        @_answered
+        def open(self, path, flags, attr):
+            mode = "r+b" if flags & (os.O_WRONLY | os.O_RDWR) else "rb"
+            handle = _Handle(flags)
+            handle.readfile = handle.writefile = os.fdopen(os.open(at(path), flags, 0o666), mode)
+            return handle
+
+        @_answered
+        def remove(self, path):
+            at(path).unlink()
+
+        @_answered
+        def mkdir(self, path, attr):
+            at(path).mkdir()
+
+        @_answered
+        def rename(self, old, new):
+            at(old).rename(at(new))
+
+        @_answered
+        def posix_rename(self, old, new):
+            at(old).replace(at(new))
+
+    return Files
+
+
+class Server:
+    """A running server; `url` is the address of its folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._files = _server(root)
+        self._key = paramiko.RSAKey.generate(2048)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._transports = []
+        threading.Thread(target=self._serve, daemon=True).start()
+        self.url = f"sftp://{USER}:{PASSWORD}@127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(self._key)
+            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, self._files)
+            transport.start_server(server=_Access())
+            self._transports.append(transport)
+
+    def close(self):
+        self._socket.close()
+        for transport in self._transports:
+            transport.close()

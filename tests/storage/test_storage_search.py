@@ -1,0 +1,77 @@
+"""The search below an address follows the rules of a search on a disk."""
+
+from __future__ import annotations
+
+import pytest
+
+from adacode_cli.batch.discover import discover
+from adacode_cli.batch.found import Found, PassedOver, Selection
+from adacode_cli.batch.globs import Globs
+from adacode_cli.batch.left_out import LeftOut
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import path_of
+
+FILES = (
+    *("b.jpg", "a/1.png", "a/2.TIF", "a/notes.txt", "a/.hidden.png", ".git/x.png", "a/@eaDir/b.jpg", "a/raw.PSD"),
+    *("out/.adacode/journal.jsonl", "out/1.png", "out/deep/2.png", "out/(1).png", "out/-2.png"),
+    *("thumbs/1.png", "z/thumbs/1.png", "(c).png", "-d.png"),
+)
+
+
+@pytest.fixture(params=["memory", "s3"])
+def place(request):
+    """A folder in each kind of store: one with folders, one with a list of keys."""
+    if request.param == "s3":
+        request.getfixturevalue("in_process")
+    else:
+        from fsspec.implementations.memory import MemoryFileSystem
+
+        MemoryFileSystem.store.clear()
+    return path_of(f"{request.param}://museum/scans")
+
+
+def search(place, tmp_path=None, **selection):
+    left_out = LeftOut()
+    found = list(discover([place], Selection(**selection), left_out))
+    return (
+        sorted(one.place for one in found if isinstance(one, Found)),
+        {str(one.path): one.reason for one in found if isinstance(one, PassedOver)},
+        left_out,
+    )
+
+
+def test_what_is_found_and_what_is_left_out(place):
+    for name in FILES:
+        objects.write(place / name, b"x")
+    places, passed_over, left_out = search(place)
+    assert places == ["(c).png", "-d.png", "a/1.png", "a/2.TIF", "b.jpg", "thumbs/1.png", "z/thumbs/1.png"]
+    assert list(passed_over) == [f"{place}/out"]
+    assert passed_over[f"{place}/out"].startswith("outputs of an earlier run")
+    assert left_out.files == {".txt": 1, ".*": 1, ".psd": 1}
+    assert left_out.folders == {".*": 1, "@eaDir": 1}
+    assert left_out.unread == [f"{place}/a/raw.PSD"]
+
+
+def test_patterns_and_folders_of_this_run(place):
+    for name in FILES:
+        objects.write(place / name, b"x")
+    globs = Globs(include=("*.png",), exclude=("thumbs", "a/2*"))
+    places, passed_over, _ = search(place, globs=globs, avoid=(place / "a", place / "b.jpg"))
+    assert places == ["(c).png", "-d.png"]
+    assert set(passed_over) == {f"{place}/out", f"{place}/a"}
+
+
+def test_the_output_tree_itself_may_be_an_input(place):
+    for name in FILES:
+        objects.write(place / name, b"x")
+    places, passed_over, _ = search(place / "out")
+    assert places == ["(1).png", "-2.png", "1.png", "deep/2.png"]
+    assert not passed_over
+
+
+def test_a_key_that_no_path_can_name_is_a_failure(in_process):
+    for key in ("scans/a//b.png", "scans/./c.png", "scans/d.png", "scans/folder/"):
+        in_process.put(key, b"x")
+    places, passed_over, _ = search(path_of("s3://museum/scans"))
+    assert places == ["d.png"]
+    assert "no path can name it" in passed_over["s3://museum/scans"]

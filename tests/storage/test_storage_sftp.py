@@ -1,0 +1,50 @@
+"""Whole runs from and to a real SFTP server, which shows files while they are written and creates nothing once only."""
+
+from __future__ import annotations
+
+import pytest
+from test_storage_trees import NAMES, tree
+
+from adacode_cli.errors import OutputError
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import path_of
+
+pytest.importorskip("paramiko", reason="the package of the extra `sftp` is absent")
+
+
+@pytest.fixture
+def server(tmp_path):
+    from sftp_server import Server
+
+    (tmp_path / "remote").mkdir()
+    one = Server(tmp_path / "remote")
+    yield one
+    one.close()
+
+
+def test_a_tree_is_the_same_as_on_a_disk(adacode, photo, server, tmp_path):
+    for name in NAMES:
+        photo(f"photos/{name}")
+        photo(f"remote/scans/{name}").write_bytes((tmp_path / "photos" / name).read_bytes())
+    assert adacode("sr", "photos", "-o", "wanted", "-q").returncode == 0
+    for number in range(2):
+        result = adacode("sr", f"{server.url}/scans", "-o", f"{server.url}/large", "-v")
+        assert result.returncode == 0, result.stderr
+        assert (b"4 skipped" in result.stdout + result.stderr) is bool(number)
+        assert tree(tmp_path / "remote" / "large") == tree(tmp_path / "wanted")
+    state = {path.name for path in (tmp_path / "remote" / "large" / ".adacode").rglob("*") if path.is_file()}
+    assert not [name for name in state if name.endswith((".json", ".adacode-part")) and name != "report.json"]
+    said = result.stdout + result.stderr + b"".join(p.read_bytes() for p in tmp_path.rglob(".adacode/*/*.jsonl"))
+    assert b"lovelace" not in said
+    assert b"sftp://127.0.0.1" in said
+
+
+def test_nothing_is_replaced_and_nothing_is_half(server, tmp_path):
+    path = path_of(f"{server.url}/deep/folder/a.png")
+    objects.write(path, b"one", replaces=False)
+    with pytest.raises(OutputError, match="exists already"):
+        objects.write(path, b"two", replaces=False)
+    objects.write(path, b"three")
+    written = {one.name: one.read_bytes() for one in (tmp_path / "remote" / "deep" / "folder").iterdir()}
+    assert written == {"a.png": b"three"}
+    assert objects.read(path, 1, 3) == b"hr"
