@@ -19,6 +19,7 @@ from pathlib import Path
 from adacode_cli import atomic
 from adacode_cli.batch.claims import Claim, Claims, Holder, claimed, folder_of
 from adacode_cli.batch.contents import Content, holds
+from adacode_cli.batch.gallery.folder import Gallery
 from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.kept import identity
 from adacode_cli.batch.outcome import Made, Outcome, OutputState
@@ -96,12 +97,15 @@ class Trees:
     resume: finished outputs are skipped; without it, only those that another process made since this run was planned.
     replace: outputs of earlier runs with other options or weights may be written again.
     overwrite: any output may be written again, also one that was made from another input or was changed since.
+    again: the words of the command that makes outputs again, for the gallery; None: the run has no gallery.
     """
 
     settings: Settings = field(default_factory=Settings)
     resume: bool = False
     replace: bool = True
     overwrite: bool = False
+    again: Sequence[str] | None = None
+    _galleries: dict[Path, Gallery] = field(default_factory=dict)
     _trees: dict[Path, _Tree] = field(default_factory=dict)
     _by_identity: dict[tuple[int, int], _Tree] = field(default_factory=dict)
 
@@ -200,15 +204,29 @@ class Trees:
         record, new = journal.done(job.name), journal.done(job.name, only_new=True)
         return Known(self.settings, self.replace, self.overwrite, record if self.resume else new, record, new)
 
+    def begin_galleries(self, roots: Sequence[Path]) -> None:
+        """Writes the galleries, if the run has some, with what the trees hold already. Raises OutputError."""
+        if self.again is None:
+            return
+        for root in roots:
+            if root not in self._galleries:
+                self._galleries[root] = Gallery(root)
+                self._galleries[root].begin({self.settings.options: list(self.again)})
+
     def note(self, job: Job, outcome: Outcome) -> None:
-        """Adds the journal's line. Raises JournalError."""
+        """Adds the journal's line, and brings the gallery up to date from time to time. Raises JournalError."""
         self._tree(job.root).journal.add(line_of(job, outcome, self.settings))
+        if gallery := self._galleries.get(job.root):
+            with suppress(OutputError):  # If it remains so, the end of the run reports it.
+                gallery.advance()
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
         """Writes the report into the trees. Raises OutputError, unless the run was stopped by another error."""
         for root in roots:
             try:
                 write_report(root, report, self.settings, began)
+                if gallery := self._galleries.get(root):
+                    gallery.end()
             except OutputError:
                 if report.stopped_by is None:
                     raise
