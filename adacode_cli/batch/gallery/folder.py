@@ -63,11 +63,11 @@ class _Progress:
 class Gallery:
     """The gallery of the output tree `root`, in its state directory; safe to call from several threads.
 
-    folder: where the page lies, if it is another place. addresses: of originals and results for it.
+    root: the tree. folder: where the page lies, if it is another place. addresses: of originals and results for it.
     """
 
     def __init__(self, root: Path, folder: Path | None = None, addresses: Addresses | None = None) -> None:
-        self._root = root
+        self.root = root
         self.folder = folder or root / GALLERY
         self._addresses = addresses or addresses_in(self.folder)
         self._lock = threading.Lock()
@@ -108,10 +108,18 @@ class Gallery:
             self._progress = _Progress(self._commands())
             self._follow(running=False)
 
+    def last_lines(self) -> Iterator[Fields]:
+        """The fields of the last journal line on each output. Raises JournalError."""
+        last = self._last_numbers()
+        for number, (line, _) in enumerate(lines_in(self.root, 0)):
+            fields = fields_of(line)
+            if fields and last.get(fields["target"]) == number:
+                yield fields
+
     def _check(self) -> None:
         """Raises OutputError for a link, which would lead what is written to another place."""
         links = [self.folder / part for part in (".", "app", "data", "pictures") if (self.folder / part).is_symlink()]
-        if self.folder.name == GALLERY.name and self.folder.parent.is_symlink():
+        if self.folder == self.root / GALLERY and self.folder.parent.is_symlink():
             links.append(self.folder.parent)
         if links:
             hint = "Remove it, and run the same command again."
@@ -120,8 +128,8 @@ class Gallery:
     def _follow(self, *, running: bool) -> None:
         began = time.monotonic()
         progress = self._progress
-        last = self._last_lines() if progress.read_to == 0 else None
-        for line, num_bytes in lines_in(self._root, progress.read_to):
+        last = self._last_numbers() if progress.read_to == 0 else None
+        for line, num_bytes in lines_in(self.root, progress.read_to):
             progress.read_to += num_bytes
             fields = fields_of(line)
             is_shown = fields is not None and (last is None or last.get(fields["target"]) == progress.lines)
@@ -138,12 +146,12 @@ class Gallery:
 
     def _entry(self, fields: Fields) -> Entry:
         words = self._progress.commands.get(str(fields.get("options_sha256")))
-        command = command_for(fields, self._root, words) if words else None
+        command = command_for(fields, self.root, words) if words else None
         return entry_of(fields, self._progress.lines, self.folder, self._addresses, command)
 
-    def _last_lines(self) -> dict[str, int]:
+    def _last_numbers(self) -> dict[str, int]:
         """The number of the last line on each output."""
-        lines = enumerate(line for line, _ in lines_in(self._root, 0))
+        lines = enumerate(line for line, _ in lines_in(self.root, 0))
         return {fields["target"]: number for number, line in lines if (fields := fields_of(line))}
 
     def _write_part(self) -> None:
@@ -158,10 +166,10 @@ class Gallery:
             self._write(f"data/details-{number}.js", as_script("adacode.details", number, details))
 
     def _state(self, *, running: bool) -> dict[str, Any]:
-        report = _object_at(self._root / REPORT)
+        report = _object_at(self.root / REPORT)
         return {
             "tool": __version__,
-            "name": self._root.absolute().name,
+            "name": self.root.absolute().name,
             "running": running,
             "updated": datetime.now(UTC).isoformat(timespec="seconds"),
             "lines": self._progress.lines,

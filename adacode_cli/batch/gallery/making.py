@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adacode_cli import formats
 from adacode_cli.batch.contents import content_of, read_whole
+from adacode_cli.batch.gallery.entries import digest_in
+from adacode_cli.batch.gallery.folder import Gallery
 from adacode_cli.batch.gallery.pictures import Shown, has_picture, save_picture, shown_of
 from adacode_cli.batch.gallery.places import GALLERY
 from adacode_cli.batch.stages import Fetched, Inferred, Stages, Written, output_format
+from adacode_cli.batch.state_files import is_path
 from adacode_cli.errors import AdaCodeError, InputError, OutputError
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.encode import carried
@@ -60,17 +64,44 @@ def complete(stages: Stages, job: Job, fetched: Fetched, known: Known | None) ->
         return
 
 
-def make_missing(folder: Path, sha256: str, source: Path | None, target: Path, decoder: Decode) -> None:
-    """Makes the pictures of an output of a finished run. Raises InputError, OutputError.
+def without_picture(gallery: Gallery) -> list[Missing]:
+    """The outputs of a tree that have no pictures yet. Raises JournalError."""
+    missing = []
+    for fields in gallery.last_lines():
+        sha256, path = digest_in(fields.get("sha256")), fields.get("path")
+        if fields["outcome"] == "done" and sha256 and not has_picture(gallery.folder, sha256):
+            is_image = is_path(path) and not str(path).endswith(formats.CODES_SUFFIX)
+            source = (Path(str(path)), digest_in(fields.get("source_sha256"))) if is_image else None
+            missing.append(Missing(sha256, gallery.root / fields["target"], source))
+    return missing
 
-    source: None if it is no image; one that is not there any more, or cannot be read, is left out.
+
+@dataclass(frozen=True)
+class Missing:
+    """An output without pictures: the digest of its content, its path, and its source if that is an image: the path
+    and the digest of the content from which the output was made.
     """
-    before = None
-    with suppress(InputError):
-        before = None if source is None else _read(source, decoder)
-    save_picture(folder, sha256, before, _read(target, decoder), None)
+
+    sha256: str
+    target: Path
+    source: tuple[Path, str] | None
+
+    def make(self, folder: Path, decoder: Decode) -> None:
+        """Makes the pictures, into the gallery `folder`. Raises InputError, OutputError.
+
+        A source that is not there any more, has changed, or cannot be read, is left out; so is a changed result.
+        """
+        after = _shown(self.target, self.sha256, decoder)
+        before = None
+        with suppress(InputError):
+            before = _shown(*self.source, decoder) if self.source else None
+        if after is not None:
+            save_picture(folder, self.sha256, before, after, None)
 
 
-def _read(path: Path, decoder: Decode) -> Shown:
+def _shown(path: Path, sha256: str, decoder: Decode) -> Shown | None:
+    """What is shown of a file; None if it has another content. Raises InputError."""
     data = read_whole(path, max_bytes=_MAX_BYTES)
+    if content_of(data).sha256 != sha256:
+        return None
     return shown_of(decoder(data, name=str(path), max_pixels=_MAX_PIXELS, accept_damaged=True), len(data))

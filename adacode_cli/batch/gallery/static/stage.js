@@ -6,7 +6,7 @@
 (() => {
   const { text } = adacode;
   const MODES = ["slider", "side", "difference", "before", "after"];
-  const CRISP_FROM = 2; // device pixels for each pixel of an image: from here on pixels are squares
+  const CRISP_FROM = 2; // pixels of the screen for each pixel of the result: from here on pixels are squares
   const PAN_PX = 60;
   const STEP = 1.25;
 
@@ -41,14 +41,13 @@
   function follow({ x, y, scale }) {
     transform = { x, y, scale };
     const style = `scale(${scale}) translate(${x}px, ${y}px)`;
+    const ratio = scale / scaleFor(1);
     for (const side of Object.keys(sides)) {
       const frame = frameOf(side);
       frame.style.transform = style;
-      const wide = side === "before" ? (entry?.width ?? entry?.resultWidth) : entry?.resultWidth;
-      const perPixel = (fitted.width * scale * devicePixelRatio) / (wide || 1);
-      frame.classList.toggle("crisp", perPixel >= CRISP_FROM);
+      frame.classList.toggle("crisp", ratio >= CRISP_FROM);
     }
-    onZoom(scale / scaleFor(1));
+    onZoom(ratio);
   }
 
   /** The scale at which a pixel of the result has `ratio` pixels of the screen. */

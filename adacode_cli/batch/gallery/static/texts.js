@@ -145,5 +145,5 @@ adacode.number = (value) => (value === null || value === undefined ? "" : value.
 
 adacode.time = (iso) => {
   const moment = new Date(iso);
-  return Number.isNaN(moment.getTime()) ? adacode.shown(iso) : moment.toLocaleString();
+  return Number.isNaN(moment.getTime()) ? adacode.shown(iso) : moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 };
