@@ -139,8 +139,8 @@
     const before = element(current);
     current = Math.max(0, Math.min(entries.length - 1, number));
     before?.setAttribute("tabindex", "-1");
+    virtualizer.setOptions(options()); // It keeps what the last extractor of rows has found.
     virtualizer.scrollToIndex(Math.floor(current / columns), { align: "auto" });
-    virtualizer.measure();
     draw();
     const card = element(current);
     card?.setAttribute("tabindex", "0");

@@ -139,7 +139,7 @@
   });
   document.addEventListener("keydown", (event) => {
     if (picture.isOpen() || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.target.closest("input, select")) {
+    if (event.target.closest("input[type=search], select")) {
       if (event.key === "Escape" && event.target.id === "q") grid.go(0);
       return;
     }

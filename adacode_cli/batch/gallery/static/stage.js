@@ -30,7 +30,6 @@
     canvas: true,
     minScale: 0.02,
     maxScale: 2000,
-    step: 0.3,
     animate: false,
     setTransform: (_element, { x, y, scale }) => follow({ x, y, scale }),
   });
@@ -42,6 +41,7 @@
     transform = { x, y, scale };
     const style = `scale(${scale}) translate(${x}px, ${y}px)`;
     const ratio = scale / scaleFor(1);
+    target.style.transform = style;
     for (const side of Object.keys(sides)) {
       const frame = frameOf(side);
       frame.style.transform = style;
@@ -70,8 +70,7 @@
     for (const element of [frameOf("before"), frameOf("after"), target]) {
       element.style.width = `${fitted.width}px`;
       element.style.height = `${fitted.height}px`;
-      element.style.left = `${left}px`;
-      element.style.top = `${top}px`;
+      element.style.margin = `${top}px 0 0 ${left}px`; // The library knows of margins, not of left and top.
     }
     panzoom.reset({ animate: false, force: true });
     follow({ x: 0, y: 0, scale: 1 });
@@ -187,6 +186,8 @@
     },
     { passive: false },
   );
+  // The library adds to the scale for each pixel that two fingers move; so the more is shown, the more it adds.
+  glass.addEventListener("pointerdown", () => panzoom.setOptions({ step: transform.scale }), { capture: true });
   glass.addEventListener("dblclick", (event) => {
     const near = Math.abs(transform.scale / scaleFor(1) - 1) < 0.01;
     if (near) fit();
