@@ -210,8 +210,9 @@ class Trees:
             return
         for root in roots:
             if root not in self._galleries:
-                self._galleries[root] = Gallery(root)
-                self._galleries[root].begin({self.settings.options: list(self.again)})
+                gallery = Gallery(root)
+                gallery.begin({self.settings.options: list(self.again)})
+                self._galleries[root] = gallery
 
     def note(self, job: Job, outcome: Outcome) -> None:
         """Adds the journal's line, and brings the gallery up to date from time to time. Raises JournalError."""
