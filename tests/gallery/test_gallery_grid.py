@@ -208,7 +208,7 @@ def test_hostile_names_are_shown_as_text(photo, restored, page, tmp_path):
         loaded = page.browser_page.locator("#stage .frame[data-loaded='whole']").count()
         assert loaded == 2, page.browser_page.locator("#name").text_content()
         if number < len(HOSTILE) - 1:
-            shown = page.browser_page.locator("dialog").get_attribute("data-shown")
+            shown = page.browser_page.locator("#picture").get_attribute("data-shown")
             page.browser_page.keyboard.press("ArrowRight")
             page.until(f"document.getElementById('picture').dataset.shown !== '{shown}'")
     assert page.browser_page.evaluate("window.pwned") is None
@@ -381,7 +381,7 @@ def check_names(page) -> None:
 def contrast(page, selector: str) -> float:
     """The contrast of an element's text with the paper of the page, as WCAG 2 defines it."""
     script = """selector => [getComputedStyle(document.querySelector(selector)).color,
-        getComputedStyle(document.querySelector("dialog")).backgroundColor]"""
+        getComputedStyle(document.querySelector("#picture")).backgroundColor]"""
     colors = page.browser_page.evaluate(script, selector)
 
     def luminance(color):

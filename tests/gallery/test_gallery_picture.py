@@ -189,7 +189,7 @@ def test_keys_go_on_and_back_and_close(red_and_blue):
     browser.keyboard.press("ArrowLeft")
     page.until("document.getElementById('name').textContent === 'a.png'")
     browser.keyboard.press("Escape")
-    assert not browser.locator("dialog").is_visible()
+    assert not browser.locator("#picture").is_visible()
     focused = browser.evaluate("document.activeElement.querySelector('.caption').textContent")
     assert focused == "a.png"
     browser.keyboard.press("ArrowRight")

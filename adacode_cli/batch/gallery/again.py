@@ -20,18 +20,36 @@ def command_for(fields: Mapping[str, Any], root: Path, words: Sequence[str]) -> 
 
     words: the command with the options that change what is written, without inputs and places.
     """
-    places = [fields.get(name) for name in ("input", "source", "path", "target")]
-    if not all(map(is_path, places)):
+    base, given, place, path = base_of(fields), fields.get("input"), fields.get("source"), fields.get("path")
+    if base is None or not is_path(given):
         return None
-    given, place, path, target = map(str, places)
+    given, place, out = str(given), str(place), ["-o", str(root.absolute())]
     if given != path:  # A folder was searched.
-        inputs = [given, "-o", str(root.absolute()), "--include", _pattern(place)]
-        inputs += [] if "/" in place else ["--exclude", "*/*"]  # A name alone would match in all folders.
-    elif "/" not in place:
-        inputs = [given, "-o", str(root.absolute())]
-    else:  # It was listed with its folders.
-        inputs = [given, "-o", str(root.absolute() / target)]
-    return in_shell([*words, "--overwrite", *inputs])
+        only = [] if "/" in place else ["--exclude", "*/*"]  # A name alone would match in all folders.
+        return in_shell([*words, "--overwrite", given, *out, "--include", _pattern(place), *only])
+    if "/" not in place:
+        return in_shell([*words, "--overwrite", given, *out])
+    # It was listed with its folders.
+    listed = f"printf '%s\\0' {in_shell([place])}"
+    return (
+        f"cd {in_shell([base])} && {listed} | {in_shell([*words, '--overwrite', *out, '--null', '--from-file', '-'])}"
+    )
+
+
+def base_of(fields: Mapping[str, Any]) -> str | None:
+    """The folder in which the original of a journal line has the path that its output has in the tree."""
+    place, path = fields.get("source"), fields.get("path")
+    if not is_path(place) or not is_path(path) or not str(path).endswith(f"/{place}"):
+        return None
+    return str(path).removesuffix(str(place)).rstrip("/") or "/"
+
+
+def list_command(base: str, root: Path, words: Sequence[str]) -> str:
+    """The command that makes outputs of the tree `root` again, whose originals a list names by their paths in `base`.
+
+    The name of the list is to be added.
+    """
+    return f"cd {in_shell([base])} && {in_shell([*words, '--overwrite', '-o', str(root.absolute()), '--from-file'])}"
 
 
 def _pattern(place: str) -> str:

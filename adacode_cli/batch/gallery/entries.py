@@ -35,6 +35,14 @@ class Entry:
     details: Fields
 
 
+@dataclass(frozen=True)
+class Again:
+    """How an output can be made again. command: that does it, or "". list_name: of the list on which it would stand."""
+
+    command: str = ""
+    list_name: str = ""
+
+
 def fields_of(line: bytes) -> Fields | None:
     """The fields of a journal line on a file that was done or failed; None for other lines."""
     fields = object_of(line)
@@ -54,8 +62,8 @@ def addresses_in(folder: Path) -> Addresses:
     return addresses
 
 
-def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, command: str | None) -> Entry:
-    """The entry of a line. number: of the line in its journal. folder: of the gallery. command: that makes it again."""
+def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, again: Again) -> Entry:
+    """The entry of a line. number: of the line in its journal. folder: of the gallery."""
     target, done = fields["target"], fields["outcome"] == "done"
     sha256 = digest_in(fields.get("sha256"))
     facts = _facts(folder, sha256) if done and sha256 else {}
@@ -65,6 +73,7 @@ def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, co
     shown = {
         "id": identifier(target),
         "line": number,
+        "list": again.list_name,
         "target": target,
         "folder": str(PurePosixPath(target).parent),
         "source": _text(fields.get("source")),
@@ -93,7 +102,7 @@ def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, co
         "path": _text(fields.get("path")),
         "originalFile": original,
         "resultFile": result,
-        "command": command or "",
+        "command": again.command,
         "weights": _text(fields.get("weights_sha256")),
         "tool": _text(fields.get("tool")),
         "before": _side(before),

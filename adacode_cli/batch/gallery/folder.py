@@ -6,6 +6,7 @@ processes that write the gallery of one tree write the same; of several lines on
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from adacode_cli import atomic
-from adacode_cli.batch.gallery.again import command_for
+from adacode_cli.batch.gallery.again import base_of, command_for, list_command
 from adacode_cli.batch.gallery.entries import (
     Addresses,
+    Again,
     Entry,
     Fields,
     addresses_in,
@@ -51,13 +53,16 @@ _OF_REPORT = ("began", "ended", "files", "done", "skipped", "failed", "untouched
 class _Progress:
     """What is written: lines and bytes of the journal so far, and the entries of the part that is not full.
 
-    commands: the words of commands that make outputs again, by the digest of their options.
+    commands: the words of commands that make outputs again, by the digest of their options. lists: the commands that
+    take lists of originals, by the names of these lists. first: a digest of the first line, which names the journal.
     """
 
     commands: Mapping[str, list[str]]
     lines: int = 0
     read_to: int = 0
     open: list[Entry | None] = field(default_factory=list)
+    lists: dict[str, str] = field(default_factory=dict)
+    first: str = ""
 
 
 class Gallery:
@@ -131,6 +136,7 @@ class Gallery:
         last = self._last_numbers() if progress.read_to == 0 else None
         for line, num_bytes in lines_in(self.root, progress.read_to):
             progress.read_to += num_bytes
+            progress.first = progress.first or hashlib.sha256(line).hexdigest()[:16]
             fields = fields_of(line)
             is_shown = fields is not None and (last is None or last.get(fields["target"]) == progress.lines)
             progress.open.append(self._entry(fields) if fields and is_shown else None)
@@ -145,9 +151,17 @@ class Gallery:
         self._not_before = now + max(_EVERY_S, _REST * (now - began))
 
     def _entry(self, fields: Fields) -> Entry:
-        words = self._progress.commands.get(str(fields.get("options_sha256")))
-        command = command_for(fields, self.root, words) if words else None
-        return entry_of(fields, self._progress.lines, self.folder, self._addresses, command)
+        progress = self._progress
+        return entry_of(fields, progress.lines, self.folder, self._addresses, self._again(fields, progress))
+
+    def _again(self, fields: Fields, progress: _Progress) -> Again:
+        options = str(fields.get("options_sha256"))
+        words, base = progress.commands.get(options), base_of(fields)
+        if base is None:
+            return Again()
+        name = hashlib.sha256(f"{base}\n{options}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        progress.lists.setdefault(name, list_command(base, self.root, words) if words else "")
+        return Again((command_for(fields, self.root, words) if words else None) or "", name)
 
     def _last_numbers(self) -> dict[str, int]:
         """The number of the last line on each output."""
@@ -172,6 +186,8 @@ class Gallery:
             "name": self.root.absolute().name,
             "running": running,
             "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+            "journal": self._progress.first,
+            "lists": self._progress.lists,
             "lines": self._progress.lines,
             "linesOfAPart": LINES_OF_A_PART,
             "linesOfDetails": LINES_OF_DETAILS,

@@ -103,6 +103,7 @@
       make("span", { class: "facts" }, ...facts(entry)),
     );
     card.dataset.number = number;
+    card.dataset.judged = adacode.judge.of(entry);
     const place = { role: "listitem", "aria-posinset": number + 1, "aria-setsize": entries.length };
     return make("div", place, card);
   }
@@ -131,6 +132,13 @@
     frame.style.height = `${Math.max(1, entry.resultHeight * scale)}px`;
     box.append(frame);
     return box;
+  }
+
+  /** Shows the judgement of an entry, if its cell is an element of the page. */
+  function drawJudged(entry) {
+    const number = entries.indexOf(entry);
+    const card = number >= 0 ? element(number) : null;
+    if (card) card.dataset.judged = adacode.judge.of(entry);
   }
 
   /** Makes a cell the current one, brings it into view and, if wanted, gives it the focus. */
@@ -196,5 +204,11 @@
   stop = virtualizer._didMount();
   window.addEventListener("pagehide", () => stop?.());
 
-  adacode.grid = { show, go, indexOf: (id) => entries.findIndex((entry) => entry.id === id), entries: () => entries };
+  adacode.grid = {
+    show,
+    go,
+    drawJudged,
+    current: () => entries[current],
+    indexOf: (id) => entries.findIndex((entry) => entry.id === id),
+  };
 })();

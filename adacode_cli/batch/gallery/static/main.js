@@ -3,7 +3,7 @@
 (() => {
   const { grid, make, number, picture, query, shown, store, text } = adacode;
   const byId = (id) => document.getElementById(id);
-  const SELECTS = ["folder", "outcome", "note", "basis", "sort"];
+  const SELECTS = ["folder", "outcome", "note", "basis", "judged", "sort"];
   const MOST_NOTES = 40;
 
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
@@ -45,6 +45,8 @@
       ],
     };
     for (const [name, options] of Object.entries(wanted)) byId(name).replaceChildren(...options);
+    const judged = [...adacode.judge.MARKS, "none"].map((mark) => option(mark, text(`judged.${mark}`)));
+    byId("judged").replaceChildren(all(), ...judged);
     byId("sort").replaceChildren(...query.SORTS.map((sort) => option(sort === "target" ? "" : sort, text(`sort.${sort}`))));
     byId("basis").parentElement.hidden = counts.basis.size === 0;
     byId("folder").parentElement.hidden = counts.folder.size < 2;
@@ -101,6 +103,7 @@
     [lastFilters, lastSize, lastState] = [filters, store.entries.size, store.state];
     drawHead();
     drawCount();
+    adacode.judge.drawExport();
     const entry = store.entries.get(wanted.picture);
     if (entry) picture.open(entry, shownEntries, wanted.mode);
     else if (picture.isOpen()) closePicture();
@@ -112,6 +115,10 @@
     if (at >= 0) grid.go(at);
   }
 
+  adacode.judge.onChange((entry) => {
+    grid.drawJudged(entry);
+    adacode.judge.drawExport();
+  });
   picture.onTurn((entry) => go({ picture: entry.id }, { replace: true }));
   picture.onLeave(() => go({ picture: "", mode: "" }));
   picture.onMode((mode) => picture.isOpen() && go({ mode: mode === "slider" ? "" : mode }, { replace: true }));
@@ -125,7 +132,7 @@
   byId("filters").addEventListener("reset", (event) => {
     event.preventDefault();
     byId("q").value = "";
-    go({ q: "", folder: "", outcome: "", note: "", basis: "", sort: "", down: "" });
+    go({ q: "", folder: "", outcome: "", note: "", basis: "", judged: "", sort: "", down: "" });
   });
   byId("skip").addEventListener("click", (event) => {
     event.preventDefault();
@@ -138,14 +145,16 @@
     go({ picture: shownEntries[Number(card.dataset.number)].id });
   });
   document.addEventListener("keydown", (event) => {
-    if (picture.isOpen() || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (picture.isOpen() || byId("export").open || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.target.closest("input[type=search], select")) {
       if (event.key === "Escape" && event.target.id === "q") grid.go(0);
       return;
     }
     if (event.key === "/") byId("q").focus();
     else if (event.key === "b") go({ originals: byId("originals").checked ? "" : "1" }, { replace: true });
-    else if (event.key === " " && event.target.closest("a.card")) event.target.click();
+    else if (event.target.closest("a.card") && adacode.judge.KEYS[event.key]) {
+      adacode.judge.set(grid.current(), adacode.judge.KEYS[event.key]);
+    } else if (event.key === " " && event.target.closest("a.card")) event.target.click();
     else return;
     event.preventDefault();
   });

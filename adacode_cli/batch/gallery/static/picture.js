@@ -46,6 +46,21 @@
     keepMode(stage.mode());
   }
 
+  const judgeButtons = adacode.judge.MARKS.map((mark) => {
+    const button = make("button", { type: "button", "aria-pressed": "false" }, text(`judge.${mark}`));
+    button.title = mark[0].toUpperCase();
+    button.addEventListener("click", () => entry && adacode.judge.set(entry, mark));
+    return button;
+  });
+  byId("judge").append(...judgeButtons);
+
+  function drawJudged() {
+    judgeButtons.forEach((button, index) => {
+      button.setAttribute("aria-pressed", Boolean(entry) && adacode.judge.of(entry) === adacode.judge.MARKS[index]);
+    });
+  }
+  adacode.judge.onChange(drawJudged);
+
   const step = (by) => {
     const at = list.findIndex((one) => one.id === entry.id);
     const next = list[at + by];
@@ -87,6 +102,8 @@
       return;
     } else if (/^[1-5]$/.test(event.key)) {
       setMode(stage.MODES[Number(event.key) - 1]);
+    } else if (entry && adacode.judge.KEYS[event.key.toLowerCase()]) {
+      adacode.judge.set(entry, adacode.judge.KEYS[event.key.toLowerCase()]);
     } else if (KEYS[event.key] ?? KEYS[event.key.toLowerCase()]) {
       (KEYS[event.key] ?? KEYS[event.key.toLowerCase()])();
     } else {
@@ -110,6 +127,7 @@
     if (mode && mode !== stage.mode()) setMode(mode);
     if (entry?.id === one.id && entry.line === one.line) return;
     entry = one;
+    drawJudged();
     byId("name").textContent = shown(one.target);
     adacode.showInfo(byId("info"), one, null);
     const details = await adacode.store.detailsOf(one).catch(() => null);

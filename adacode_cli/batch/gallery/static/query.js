@@ -1,7 +1,7 @@
 "use strict";
 // Which pictures are shown, in which order: read from the address, so that every view of the page has a link.
 (() => {
-  const NAMES = ["q", "folder", "outcome", "note", "basis", "sort", "down", "originals", "picture", "mode"];
+  const NAMES = ["q", "folder", "outcome", "note", "basis", "judged", "sort", "down", "originals", "picture", "mode"];
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
   /** The query in the address. */
@@ -41,6 +41,7 @@
     (!query.folder || isIn(entry.folder, query.folder)) &&
     (!query.outcome || outcomeOf(entry) === query.outcome) &&
     (!query.basis || entry.basis === query.basis) &&
+    (!query.judged || (adacode.judge.of(entry) || "none") === query.judged) &&
     (!query.note || noteMatches(entry, query.note)) &&
     words.every((word) => searched(entry).includes(word));
 

@@ -13,6 +13,22 @@ adacode.TEXTS = {
   sort: "Sort by",
   descending: "Descending",
   originals: "Show originals",
+  judged: "Judged",
+  judge: "Judgement",
+  "judged.keep": "keep",
+  "judged.redo": "redo",
+  "judged.doubtful": "doubtful",
+  "judged.none": "not judged",
+  "judge.keep": "Keep",
+  "judge.redo": "Redo",
+  "judge.doubtful": "Doubtful",
+  export: "Redo list ({count})",
+  exportTitle: "Pictures to make again",
+  exportHint:
+    "The list names the originals. Save it, change the options if you like, and run the command: it replaces these results.",
+  exportCount: "{count} pictures",
+  download: "Save {name}",
+  notKept: "This browser does not keep judgements after the page is closed.",
   reset: "Show all",
   all: "all",
   "outcome.done": "restored",
@@ -109,7 +125,7 @@ adacode.TEXTS = {
   copied: "Copied",
   keys: "Keys",
   keysText:
-    "In the grid: arrow keys, Home, End, Page Up and Page Down move, Enter opens, B shows originals, / searches. " +
+    "In the grid and in a picture: K, R and D judge: keep, redo, doubtful. In the grid: arrow keys, Home, End, Page Up and Page Down move, Enter opens, B shows originals, / searches. " +
     "In a picture: ← and → go on, Space shows the other one, 1 to 5 choose how both are shown, + and − zoom, " +
     "0 fits, Z shows 1:1 and X 8:1, Shift with arrow keys moves, [ and ] move the divider, Esc closes.",
 };
