@@ -62,16 +62,16 @@ def view(
     from a network. It is made, or brought up to date, from the journal.
     """
     invocation_of(context, verbose=options.verbose)
-    gallery = _gallery(results)
+    gallery = gallery_at(results)
     if options.self_contained is not None:
         from adacode_cli.batch.gallery.whole import check_place
 
         check_place(options.self_contained)
     with ended_by_interruption("the page is not complete; run it again"):
         with showing("reading the journal"):
-            gallery.begin(running=_is_going_on(results))
+            gallery.begin(running=is_going_on(results))
         if options.thumbnails:
-            _make_thumbnails(gallery)
+            make_thumbnails(gallery)
         if options.self_contained is not None:
             gallery = _copy(gallery, options.self_contained)
     page = gallery.page.absolute()
@@ -80,7 +80,7 @@ def view(
         _open(page)
 
 
-def _gallery(results: Path) -> Gallery:
+def gallery_at(results: Path) -> Gallery:
     """The gallery of a directory of results. Raises InputError."""
     from adacode_cli.batch.gallery.whole import gallery_of
     from adacode_cli.batch.journal import JOURNAL
@@ -93,13 +93,14 @@ def _gallery(results: Path) -> Gallery:
     return gallery_of(results)
 
 
-def _is_going_on(results: Path) -> bool:
+def is_going_on(results: Path) -> bool:
+    """Whether a process writes results into the directory now."""
     from adacode_cli.batch.claims import Claims
 
     return Claims(results).are_held()
 
 
-def _make_thumbnails(gallery: Gallery) -> None:
+def make_thumbnails(gallery: Gallery) -> None:
     """Makes what is missing; results that cannot be read stay without. Raises OutputError, JournalError."""
     from adacode_cli.batch.gallery.making import without_picture
     from adacode_cli.imaging.decoder_pool import decoding
@@ -119,7 +120,7 @@ def _make_thumbnails(gallery: Gallery) -> None:
                 except AdaCodeError:
                     continue
     finally:
-        gallery.begin(running=_is_going_on(gallery.root))
+        gallery.begin(running=is_going_on(gallery.root))
 
 
 def _copy(gallery: Gallery, folder: Path) -> Gallery:

@@ -121,6 +121,11 @@ class Gallery:
             if fields and last.get(fields["target"]) == number:
                 yield fields
 
+    def entries(self) -> Iterator[Entry]:
+        """The last entry on each output, in the order of the journal. Raises JournalError."""
+        for number, fields in enumerate(self.last_lines()):
+            yield entry_of(fields, number, self.folder, self._addresses, Again())
+
     def _check(self) -> None:
         """Raises OutputError for a link, which would lead what is written to another place."""
         links = [self.folder / part for part in (".", "app", "data", "pictures") if (self.folder / part).is_symlink()]

@@ -26,7 +26,7 @@ adacode.TEXTS = {
   exportTitle: "Pictures to make again",
   exportHint:
     "The list names the originals. Save it, change the options if you like, and run the command: it replaces these results.",
-  exportCount: "{count} pictures",
+  exportCount: "On this list: {count}",
   download: "Save {name}",
   notKept: "This browser does not keep judgements after the page is closed.",
   reset: "Show all",
