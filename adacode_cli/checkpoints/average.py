@@ -20,9 +20,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adacode_cli.checkpoints.base_models import joined_licences, joined_models, stated_licence
+from adacode_cli.checkpoints.file_names import SHARED_PARTS
 from adacode_cli.checkpoints.format import (
     METADATA_KEY,
-    SHARED_PARTS,
     Provenance,
     Weights,
     differing,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from adacode_cli.checkpoints import catalogue_file, hub, integrity
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
+from adacode_cli.checkpoints.file_names import SUFFIXES, part_name, shared_names
 from adacode_cli.checkpoints.headers import header_of
 from adacode_cli.checkpoints.hub import DEFAULT_ACCESS, HubAccess
 from adacode_cli.checkpoints.location import (
@@ -31,13 +32,10 @@ from adacode_cli.checkpoints.location import (
     LocalBundle,
     parse_hub,
 )
-from adacode_cli.checkpoints.suffixes import SUFFIXES
 from adacode_cli.errors import WeightsError
 from adacode_cli.limits import MAX_CATALOGUE_BYTES, MAX_WEIGHTS_BYTES
 
 _SUFFIX = ".safetensors"
-# The parts that all tasks of a family need: `format.SHARED_PARTS`, whose module imports torch.
-_SHARED = ("basis", "fused")
 _LIST_COMMAND = "`adacode weights list`"
 _MOST_NAMES = 8
 _MAX_NAME = 200
@@ -76,9 +74,14 @@ class Bundle:
     def paths(self, entry: Entry) -> tuple[Path, ...]:
         """The files of an entry, in its order; each has been compared with the catalogue. Downloads what is missing.
 
-        Raises WeightsError, OutputError.
+        Raises WeightsError, also for a task of a family whose shared parts the entry does not name, and OutputError.
         """
-        return tuple(self._path(self.catalogue.file(name)) for name in entry.files)
+        paths = tuple(self._path(self.catalogue.file(name)) for name in entry.files)
+        unnamed = sorted({name for path in paths for name in shared_parts(path)} - set(entry.files))
+        if unnamed:
+            what = f"the entry {entry.name} of {self.address} does not name {' and '.join(unnamed)}, which it needs"
+            raise WeightsError(what, hint=self.hint)
+        return paths
 
     def all_paths(self) -> tuple[Path, ...]:
         """As `paths`, of every entry that the user named, each file once, and the prior of their family."""
@@ -104,7 +107,7 @@ class Bundle:
         if known is not None:
             return self._path(known)
         # `train prior` writes a file that is copied into the folder.
-        return self._found(f"{family}-prior{_SUFFIX}") if isinstance(self.place, LocalBundle) else None
+        return self._found(part_name(family, "prior")) if isinstance(self.place, LocalBundle) else None
 
     @contextmanager
     def its_own_hints(self) -> Iterator[None]:
@@ -190,7 +193,12 @@ def require_as_listed(path: Path) -> None:
 
 
 def shared_parts_missing(path: Path) -> list[str]:
-    """Names of the shared parts that a task of a family needs beside its file and that are not there.
+    """Of `shared_parts`, those that do not lie beside the file."""
+    return [name for name in shared_parts(path) if not path.with_name(name).is_file()]
+
+
+def shared_parts(path: Path) -> list[str]:
+    """Names of the files with shared parts that a task of a family needs beside its file.
 
     None for what is no such file: what is wrong with it is said when it is loaded.
     """
@@ -198,10 +206,10 @@ def shared_parts_missing(path: Path) -> list[str]:
         header = header_of(path)["__metadata__"]["adacode"]
         stated = json.loads(header)
         family = stated["provenance"]["family"]
-        names = [f"{family}-{part}{_SUFFIX}" for part in _SHARED] if stated["part"] == "task" else []
+        is_task = stated["part"] == "task"
     except (WeightsError, KeyError, TypeError, ValueError, RecursionError):
         return []
-    return [name for name in names if is_name(family) and not path.with_name(name).is_file()]
+    return shared_names(family) if is_task and is_name(family) else []
 
 
 def pinned(name: str, access: HubAccess = DEFAULT_ACCESS) -> str:

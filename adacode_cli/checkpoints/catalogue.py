@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from adacode_cli.checkpoints.file_names import SUFFIXES
 from adacode_cli.checkpoints.integrity import is_sha256
-from adacode_cli.checkpoints.suffixes import SUFFIXES
 from adacode_cli.errors import WeightsError
 from adacode_cli.tasks import TASKS
 

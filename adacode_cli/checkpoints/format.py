@@ -58,7 +58,7 @@ _OTHERS = {
 DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 Part = Literal["whole", "basis", "fused", "task"]
 # Which keys of a network's state dict each part holds; "task" has the rest.
-SHARED_PARTS: dict[str, tuple[str, ...]] = {
+PART_KEYS: dict[str, tuple[str, ...]] = {
     "basis": ("codebook.books.",),
     "fused": ("codebook.after.", "decoder."),
 }
@@ -165,9 +165,9 @@ def check_denoise(strength: float) -> None:
 
 def part_of(key: str) -> Part:
     """The part that a state-dict key belongs to."""
-    if key.startswith(SHARED_PARTS["basis"]):
+    if key.startswith(PART_KEYS["basis"]):
         return "basis"
-    return "fused" if key.startswith(SHARED_PARTS["fused"]) else "task"
+    return "fused" if key.startswith(PART_KEYS["fused"]) else "task"
 
 
 def write_weights(path: Path, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
@@ -396,7 +396,7 @@ def split(whole: Weights, dtype: torch.dtype = torch.float32) -> dict[Part, Weig
         groups[part_of(key)].tensors[key] = tensor
     for key, tensor in whole.faithful.items():
         groups[part_of(key)].faithful[key] = tensor
-    digests = {part: part_digest(groups[cast(Part, part)].tensors, dtype) for part in SHARED_PARTS}
+    digests = {part: part_digest(groups[cast(Part, part)].tensors, dtype) for part in PART_KEYS}
     return groups | {"task": replace(groups["task"], parts=digests)}
 
 

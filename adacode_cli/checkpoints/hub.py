@@ -95,21 +95,26 @@ def fetch(
 ) -> Path:
     """The path, in the Hub client's cache, of a file whose digest (if given) has been compared.
 
-    The network is used when the file is not cached or a newer one may exist; never with `local_only`. A file with
-    the wrong digest is removed from the cache, so that the next call downloads it again; one of another size than
-    `expected_bytes` is not downloaded. `hint` says what to do if that does not help. Raises WeightsError when
-    the file is unavailable, OutputError when the cache cannot be written.
+    The network is used when the file is not cached or a newer one may exist; never with `local_only`. A cached file
+    with the wrong digest is downloaded again, once; a new one with the wrong digest is removed from the cache. One of
+    another size than `expected_bytes` is not downloaded. `hint` says what to do if the repository's file differs.
+    Raises WeightsError when the file is unavailable, OutputError when the cache cannot be written.
     """
     access = replace(access, local_files_only=access.local_files_only or local_only)
-    if expected_bytes is not None and cached(wanted, access) is None:
+    known = cached(wanted, access)
+    if expected_bytes is not None and known is None:
         found = _asked(wanted, access, size_only=True)
         if found.file_size not in (None, expected_bytes):
             what = f"has {found.file_size:,} bytes in the repository, and {expected_bytes:,} in its catalogue"
             raise WeightsError(what, path=wanted.address, hint=hint)
     path = Path(_asked(wanted, access))
     expected = expected_sha256 or _stored_digest(path)
-    if expected is not None:
-        _compare(path, expected, wanted, access, hint)
+    if expected is None or integrity.sha256_of(path) == expected:
+        return path
+    if known is not None and not access.local_files_only and not is_offline():
+        _remove(path)
+        path = Path(_asked(wanted, access))
+    _compare(path, expected, wanted, access, hint)
     return path
 
 

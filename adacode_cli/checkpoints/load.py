@@ -14,7 +14,8 @@ from torch import Tensor
 from adacode_cli.checkpoints import catalogue_file, hub, store
 from adacode_cli.checkpoints.bundles import Bundle, fetch_file, open_bundle, require_as_listed, shared_parts_missing
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry
-from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, check_denoise, read_weights, write_weights
+from adacode_cli.checkpoints.file_names import PICKLED, SHARED_PARTS, shared_names
+from adacode_cli.checkpoints.format import Provenance, Weights, check_denoise, read_weights, write_weights
 from adacode_cli.checkpoints.hub import DEFAULT_ACCESS, HubAccess
 from adacode_cli.checkpoints.location import (
     EntryName,
@@ -31,7 +32,6 @@ from adacode_cli.checkpoints.presence import other_task
 from adacode_cli.checkpoints.priors import StoredPrior, load_prior, prior_beside, read_prior
 from adacode_cli.checkpoints.published import read_published
 from adacode_cli.checkpoints.soundness import key_problems, listing, require_finite, require_plausible, without_memory
-from adacode_cli.checkpoints.suffixes import PICKLED
 from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -181,7 +181,7 @@ class WeightsSource:
         parts = [(path, read_weights(path)) for path in shared]
         _require_own_parts(task, own, parts)
         parts = parts or shared_parts_beside(own, task)
-        names = dict(zip(SHARED_PARTS, _shared_names(task.provenance.family), strict=True))
+        names = dict(zip(SHARED_PARTS, shared_names(task.provenance.family), strict=True))
         return {names[weights.part]: path for path, weights in parts if weights.part in names}
 
     def prior(self) -> tuple[Path, StoredPrior] | None:
@@ -357,14 +357,14 @@ def shared_parts_beside(path: Path, task: Weights) -> list[tuple[Path, Weights]]
     Raises WeightsError where one of the files is missing or broken, or of another training than the task.
     """
     family = task.provenance.family
-    missing = missing_beside(path, family)
+    missing = _missing_beside(path, family)
     if missing:
         raise WeightsError(
             f"is one part of a family; {' and '.join(missing)} must be in the same folder",
             path=path,
             hint="Copy them from the folder in which the file was made.",
         )
-    found = [(path.with_name(name), read_weights(path.with_name(name))) for name in _shared_names(family)]
+    found = [(path.with_name(name), read_weights(path.with_name(name))) for name in shared_names(family)]
     _require_own_parts(task, path, found)
     return found
 
@@ -373,11 +373,7 @@ def _require_own_parts(task: Weights, path: Path, parts: Sequence[tuple[Path, We
     require_stated(task.parts, [(part.part, file, part.tensors) for file, part in parts], path)
 
 
-def missing_beside(path: Path, family: str) -> list[str]:
+def _missing_beside(path: Path, family: str) -> list[str]:
     """Names of the files with a family's shared parts that are not in the folder of a task's file."""
     # A family's name is read from the file; it must not lead to another folder.
-    return [n for n in _shared_names(family) if Path(n).name != n or not path.with_name(n).is_file()]
-
-
-def _shared_names(family: str) -> list[str]:
-    return [f"{family}-{part}.safetensors" for part in SHARED_PARTS]
+    return [n for n in shared_names(family) if Path(n).name != n or not path.with_name(n).is_file()]

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from adacode_cli.checkpoints.catalogue import Catalogue, is_name
 from adacode_cli.checkpoints.catalogue_file import FILE_NAME
-from adacode_cli.checkpoints.suffixes import SUFFIXES
+from adacode_cli.checkpoints.file_names import SUFFIXES
 from adacode_cli.errors import UsageError, WeightsError
 
 HUB_PREFIX = "hub:"

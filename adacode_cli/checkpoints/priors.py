@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.catalogue import Catalogue, is_name
+from adacode_cli.checkpoints.file_names import part_name
 from adacode_cli.checkpoints.format import PRIOR_KEY, Provenance, read_safetensors, write_file
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.errors import WeightsError
@@ -48,7 +49,7 @@ def load_prior(catalogue: Catalogue, family: str, folder: Path | None = None) ->
 
 def prior_beside(path: Path, family: str) -> Path | None:
     """The file of a family's prior in the folder of another of its files, if there is one."""
-    beside = path.parent / f"{family}-prior.safetensors"
+    beside = path.parent / part_name(family, "prior")
     return beside if is_name(family) and beside.is_file() else None
 
 

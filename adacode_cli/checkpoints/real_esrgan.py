@@ -14,10 +14,10 @@ from pathlib import Path
 from torch import Tensor
 
 from adacode_cli.checkpoints.base_models import described, licence_in
+from adacode_cli.checkpoints.file_names import PICKLED
 from adacode_cli.checkpoints.format import METADATA_KEY, Provenance, read_safetensors, weights_of
 from adacode_cli.checkpoints.published import read_params
 from adacode_cli.checkpoints.soundness import as_float32, key_problems, require_finite
-from adacode_cli.checkpoints.suffixes import PICKLED
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import Trunk

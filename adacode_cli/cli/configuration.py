@@ -299,6 +299,7 @@ _Preset = Annotated[
         metavar="NAME",
         help=f"Options for a purpose: {', '.join(PRESETS)} (docs/configuration.md).",
         show_default=False,
+        autocompletion=lambda incomplete: [name for name in PRESETS if name.startswith(incomplete)],
     ),
 ]
 _HelpAll = Annotated[bool, _added_option("--help-all", is_eager=True, callback=_show_all, help="Show all options.")]

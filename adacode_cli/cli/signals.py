@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
+from typing import Any
 
 from adacode_cli.errors import EXIT_INTERRUPTED
 
@@ -98,9 +100,12 @@ def _handled_by(chosen: Callable[[int, FrameType | None], None]) -> Iterator[Non
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, chosen)
+    hook = sys.unraisablehook
+    sys.unraisablehook = partial(_raise_again, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         stop_waiting_for_imports()
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -193,8 +198,20 @@ def raise_when_imported(frame: FrameType | None) -> None:
     """
     if not _within_an_import(frame) or not hasattr(signal, "setitimer"):
         raise KeyboardInterrupt
+    _look_again_soon()
+
+
+def _look_again_soon() -> None:
     signal.signal(signal.SIGALRM, lambda _number, later: raise_when_imported(later))
     signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN_S)
+
+
+def _raise_again(before: Callable[[sys.UnraisableHookArgs], Any], unraisable: sys.UnraisableHookArgs) -> None:
+    """Python drops what is raised in a finalizer, such as `__del__`: a KeyboardInterrupt is raised again after it."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt) and hasattr(signal, "setitimer"):
+        _look_again_soon()
+    else:
+        before(unraisable)
 
 
 def _within_an_import(frame: FrameType | None) -> bool:

@@ -99,11 +99,11 @@ def detect(
     say_at_a_signal("interrupted: the steps since the last checkpoint, if there is one, are lost")
     from adacode_cli.training.run_lock import RunLock
 
-    lock, voice = RunLock.of_file(output), Voice(options.json)
+    lock, voice, kept = RunLock.of_file(output), Voice(options.json), list[Path]()
     try:
         lock.take()
         with stop_request.listening(), progress(f"loading {shards}", quiet=options.quiet or options.json) as shown:
-            finished = _train(shards, output, options, stop_request, shown, lock=lock, voice=voice)
+            finished = _train(shards, output, options, stop_request, shown, lock=lock, voice=voice, kept=kept)
     except KeyboardInterrupt as error:
         say_last_words()
         raise typer.Exit(EXIT_INTERRUPTED) from error
@@ -115,9 +115,11 @@ def detect(
         raise
     finally:
         lock.release()
+    for path in kept:
+        voice.kept(_NAME, path)
     if finished:
         voice.written(output)
-        voice.ended([output], None, None, EXIT_DONE)
+        voice.ended([] if kept else [output], None, None, EXIT_DONE)
         return
     early = EXIT_INTERRUPTED if stop_request.interrupted else EXIT_TIME_LIMIT
     voice.ended([], _NAME, output.with_suffix(".checkpoint"), early)
@@ -133,6 +135,7 @@ def _train(
     *,
     lock: RunLock,
     voice: Voice,
+    kept: list[Path],
 ) -> bool:
     import cv2
     import torch
@@ -165,6 +168,7 @@ def _train(
         on_step=lambda steps: shown.stepped("detect", Step(steps, recipe.steps, steps / recipe.steps)),
         lock=lock,
         on_note=voice.note,
+        on_kept=lambda: kept.append(output),
     )
     licence = str(opened.manifest.get("licence", ""))
     stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train detect")

@@ -49,6 +49,11 @@ class Voice:
         if self.json and not self.mute:
             train_events.logged(name, round(line[STEP]), {key: value for key, value in line.items() if key != STEP})
 
+    def kept(self, name: str, path: Path) -> None:
+        """A file was finished before, and nothing of it is trained."""
+        if self.json and not self.mute:
+            train_events.stage_kept(name, path)
+
     def written(self, path: Path) -> None:
         """A file is finished, of which no stage has told yet."""
         if not self.json:
@@ -85,6 +90,6 @@ class Voice:
             self.note,
             stop,
             on_begin=begun,
-            on_kept=lambda name: train_events.stage_kept(name, folder.weights(name)),
+            on_kept=lambda name: self.kept(name, folder.weights(name)),
             on_finished=lambda name: train_events.stage_finished(name, folder.weights(name)),
         )

@@ -62,7 +62,7 @@ def average(
 
         stored = DTYPES[dtype] if dtype else None
         num_means, num_kept = averages.average(first, second, share, output, stored, overwrite=overwrite)
-    missing = missing_parts(output)
+    missing = _missing_beside(output)
     if json:
         write_line(dumps({"version": 1, "file": str(output), "means": num_means, "kept": num_kept, "missing": missing}))
         return
@@ -73,16 +73,10 @@ def average(
     write_line(str(output))
 
 
-def missing_parts(output: Path) -> list[str]:
-    """The files that must be put beside a task's file of weights, and are not there."""
-    from adacode_cli.checkpoints.format import METADATA_KEY, read_safetensors, weights_of
-    from adacode_cli.checkpoints.load import missing_beside
+def _missing_beside(output: Path) -> list[str]:
+    from adacode_cli.checkpoints.bundles import shared_parts_missing
 
-    tensors, metadata = read_safetensors(output, "")
-    weights = weights_of(tensors, metadata, output) if METADATA_KEY in metadata else None
-    if weights is None or weights.part != "task":
-        return []
-    return [str(name) for name in missing_beside(output, weights.provenance.family)]
+    return shared_parts_missing(output)
 
 
 def note_missing_parts(missing: list[str]) -> None:
@@ -134,7 +128,7 @@ def pair(
 
         stored = DTYPES[dtype] if dtype else None
         num_differing, num_alike = averages.pair(clean, faithful, output, stored, overwrite=overwrite)
-    missing = missing_parts(output)
+    missing = _missing_beside(output)
     if json:
         counts = {"differing": num_differing, "alike": num_alike}
         write_line(dumps({"version": 1, "file": str(output), **counts, "missing": missing}))

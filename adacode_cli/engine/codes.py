@@ -12,10 +12,10 @@ import json
 import numpy as np
 import torch
 
-from adacode_cli.checkpoints.format import SHARED_PARTS
+from adacode_cli.checkpoints.file_names import SUFFIXES
+from adacode_cli.checkpoints.format import PART_KEYS
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.checkpoints.priors import HINT as PRIOR_HINT
-from adacode_cli.checkpoints.suffixes import SUFFIXES
 from adacode_cli.codes.image import Codes, DecoderIdentity, in_steps
 from adacode_cli.codes.prior import Prior
 from adacode_cli.engine.halves import Coded
@@ -130,7 +130,7 @@ def prior_of(source: WeightsSource, book_sizes: tuple[int, ...]) -> Prior | None
 def decoder_digest(network: AdaCode) -> bytes:
     """16 bytes that identify a decoder: a digest of the configuration and values of what turns codes into pixels."""
     state, config = network.state_dict(), network.config.to_dict()
-    prefixes = tuple(prefix for part in SHARED_PARTS.values() for prefix in part)
+    prefixes = tuple(prefix for part in PART_KEYS.values() for prefix in part)
     names = ["channels", "grid", "decoder_depth", "head_depth", "norm", "codebooks"]
     # Without these, the digest is as in earlier versions.
     if network.own_decoder is not None:

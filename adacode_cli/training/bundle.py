@@ -26,6 +26,7 @@ from adacode_cli.atomic import replacing
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.base_models import NOT_STATED, notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
+from adacode_cli.checkpoints.file_names import SHARED_PARTS, part_name
 from adacode_cli.checkpoints.format import (
     DTYPES,
     Provenance,
@@ -44,8 +45,6 @@ from adacode_cli.training.run_names import BASIS, FUSED
 from adacode_cli.training.run_record import read_run
 
 OnNote = Callable[[str], None]
-
-_SHARED = ("basis", FUSED)
 
 
 def bundle(
@@ -84,7 +83,7 @@ def bundle(
     card = target / f"{name}.md"
     notices = _notices(found)
     _require_room(target, name, found, notices, overwrite=overwrite)
-    contents = {_file(name, part): to_bytes(weights, dtype) for part, weights in found.items()}
+    contents = {part_name(name, part): to_bytes(weights, dtype) for part, weights in found.items()}
     described = _catalogue(target, name, found, contents)
     text = model_card(_family(found, contents, dtype), record)
     contents |= notices
@@ -229,8 +228,8 @@ def _notices(found: Mapping[str, Weights]) -> dict[str, bytes]:
 def _require_room(
     target: Path, family: str, found: Mapping[str, Weights], notices: Mapping[str, bytes], *, overwrite: bool
 ) -> None:
-    for part in (*_SHARED, *_networks()):
-        path = target / _file(family, part)
+    for part in (*SHARED_PARTS, *_networks()):
+        path = target / part_name(family, part)
         if path.exists() and part not in found:
             # It would be read with the new shared parts, and silently give wrong images.
             hint = "Move it elsewhere, or bundle into another folder or as another --family."
@@ -264,7 +263,7 @@ def _entry(family: str, part: str, weights: Weights) -> Entry:
         "family": family,
         "task": task.name,
         "scale": scale,
-        "files": tuple(_file(family, name) for name in (*_SHARED, part)),
+        "files": tuple(part_name(family, name) for name in (*SHARED_PARTS, part)),
         "licence": licence,
         "source": source,
         "kind": "bundled",
@@ -280,16 +279,12 @@ def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: 
     stored = next((short for short, known in DTYPES.items() if known == dtype), str(dtype))
     parts = []
     for part, weights in found.items():
-        file = _file(own.family, part)
+        file = part_name(own.family, part)
         numbers, faithful = (sum(map(torch.numel, v.values())) for v in (weights.tensors, weights.faithful))
         parts.append(
             BundledFile(part, file, len(contents[file]), numbers, faithful, weights.config, weights.provenance)
         )
     return BundledFamily(own.family, parts, stored)
-
-
-def _file(family: str, part: str) -> str:
-    return f"{family}-{part}.safetensors"
 
 
 def _write(folder: Path, contents: Mapping[str, bytes]) -> None:

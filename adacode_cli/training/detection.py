@@ -216,7 +216,7 @@ class DetectionRun:
     keep_crops: decoded crops stay in memory.
     on_log: gets the number of steps, and the mean loss and images per second since the line before. on_step: gets the
     number of steps after each of them. lock: on the file, if other processes may train it too.
-    on_note: gets notes for the user.
+    on_note: gets notes for the user. on_kept: is called if the detector is finished already, and nothing is trained.
     """
 
     path: Path
@@ -232,6 +232,7 @@ class DetectionRun:
     on_step: Callable[[int], None] = lambda _steps: None
     lock: RunLock | None = None
     on_note: Callable[[str], None] = lambda _note: None
+    on_kept: Callable[[], None] = lambda: None
 
     @property
     def checkpoint(self) -> Path:
@@ -273,8 +274,10 @@ class DetectionRun:
         """
         if not self.resume or not self.path.exists() or self.checkpoint.exists():
             return False
-        self._require_same(recipe_in(self.path), recipe, self.path, ("batch", "rate"))
-        self.on_note(f"{self.path} is finished already, after {recipe.steps} steps: nothing of it is trained")
+        changed = self._require_same(recipe_in(self.path), recipe, self.path, ("batch", "rate"))
+        unused = f"; without effect: {'; '.join(changed)}" if changed else ""
+        self.on_note(f"{self.path} is finished already, after {recipe.steps} steps: nothing of it is trained{unused}")
+        self.on_kept()
         return True
 
     def _require_same(

@@ -124,14 +124,16 @@ class RunFolder:
         found = read_checkpoint(path)
         return found, self._changed(path, stage, (found.recipe, recipe), (found.data, data))
 
-    def require_same(self, name: str, stage: StageName, weights: Weights, recipe: Recipe, data: str) -> None:
-        """Raises TrainingError if a finished stage was trained with other settings, or other shards, than these.
+    def require_same(self, name: str, stage: StageName, weights: Weights, recipe: Recipe, data: str) -> list[str]:
+        """Of the settings of a finished stage, those that differ now and may, such as its learning rate.
+
+        Raises TrainingError if it was trained with other settings than that, or with other shards.
 
         weights: its file's. What that file and stages.json do not say, as those of earlier versions, is not compared.
         """
         end, earlier = self.end(name), json.loads(weights.provenance.recipe or "null")
         recipes = (earlier or recipe.to_dict(), recipe)
-        self._changed(self.weights(name), stage, recipes, (end.data if end and end.data else data, data))
+        return self._changed(self.weights(name), stage, recipes, (end.data if end and end.data else data, data))
 
     def end(self, name: str) -> StageEnd | None:
         """How a finished stage ended; None if the folder does not say it."""

@@ -168,12 +168,13 @@ class TrainingSession:
         if not self.folder.resume or self.folder.state(name) != "finished":
             return None
         weights, end = read_weights(self.folder.weights(name)), self.folder.end(name)
-        self.folder.require_same(name, kind, weights, self.recipe, self.data.identity)
+        changed = self.folder.require_same(name, kind, weights, self.recipe, self.data.identity)
+        unused = f"; without effect: {'; '.join(changed)}" if changed else ""
         steps = f", after {end.steps} steps" if end else ""
         above = next((other for other in later if self.folder.state(other) != "absent"), None)
         if not self.extends or end is None or end.reaches(length or self.recipe.stage(kind)):
             more = "" if above or end is None else "; with more --steps or --minutes it goes on from its end"
-            self._keep(name, f"{name} is finished already{steps}: nothing of it is trained{more}")
+            self._keep(name, f"{name} is finished already{steps}: nothing of it is trained{more}{unused}")
         elif above is None:
             self.listeners.on_note(f"{name} goes on from its end{steps}; its learning rate rises once more")
             return None

@@ -12,7 +12,7 @@ from small_checkpoints import FAMILY, same_network, tiny_network, write_parts
 from adacode_cli.checkpoints import presence
 from adacode_cli.checkpoints.bundles import shared_parts_missing
 from adacode_cli.checkpoints.format import Provenance
-from adacode_cli.checkpoints.load import WeightsSource, missing_beside
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.checkpoints.priors import StoredPrior, read_prior, write_prior
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import AdaCodeError, UsageError, WeightsError
@@ -100,7 +100,7 @@ def test_the_shared_parts_that_a_file_needs_are_known_without_loading_it(folder,
     alone = tmp_path / "alone" / "tiny-sr-x4.safetensors"
     alone.parent.mkdir()
     alone.write_bytes((folder / alone.name).read_bytes())
-    assert shared_parts_missing(alone) == missing_beside(alone, FAMILY) == SHARED
+    assert shared_parts_missing(alone) == SHARED
     for name in (*SHARED, "tiny-sr-x4.safetensors"):
         assert shared_parts_missing(folder / name) == []
     for content in (b"", b"weights", b"\x0c" + b"\0" * 7 + b'{"a":[1, 2]}', (folder / SHARED[0]).read_bytes()[:90]):

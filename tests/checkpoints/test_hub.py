@@ -132,7 +132,8 @@ def test_a_wrong_digest_is_an_error_and_leaves_nothing_to_be_used(server, client
 def test_a_file_damaged_in_the_cache_is_noticed_and_fetched_anew(server, client):
     path = Path(client.fetch(expected=SHA256)["path"]).resolve()
     path.write_bytes(BODY[:-1] + b"!")
-    client.fetch(expected=SHA256, exit_code=4)
+    offline = client.fetch(expected=SHA256, exit_code=4, HF_HUB_OFFLINE="1")
+    assert "damaged in the cache" in offline["hint"]
     assert Path(client.fetch(expected=SHA256)["path"]).read_bytes() == BODY
     assert len(server.downloads()) == 2
 

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hub_repositories import Hub
 from hub_server import COMMIT, HubServer
 from loopback import Reply
+from safetensors.numpy import save
 from test_hub import environment
 
 from adacode_cli.checkpoints import bundles
@@ -292,6 +294,22 @@ def test_a_folder_behaves_like_a_repository(tmp_path):
     (folder / "mine-fused.safetensors").unlink()
     with pytest.raises(WeightsError, match="is missing"):
         bundle.require_here(bundle.catalogue.entry("mine-sr-x4"))
+
+
+def test_an_entry_that_does_not_name_the_shared_parts_is_refused_wherever_they_lie(tmp_path, hub, reader):
+    stated = json.dumps({"part": "task", "provenance": {"family": "mine"}})
+    files = bodies("a") | {"mine-sr-x4.safetensors": save({"x": np.zeros(1)}, {"adacode": stated})}
+    catalogue = json.loads(catalogue_of(files))
+    for entry in catalogue["entries"]:
+        if entry["name"] == "mine-sr-x4":
+            entry["files"] = ["mine-sr-x4.safetensors"]
+    files["catalogue.json"] = json.dumps(catalogue).encode()
+    bundle = bundles.open_bundle(LocalBundle(written(tmp_path / "mine", files)))
+    with pytest.raises(WeightsError, match=r"does not name mine-basis\.safetensors and mine-fused\.safetensors"):
+        bundle.paths(bundle.catalogue.entry("mine-sr-x4"))
+    hub.add("owner/short", files)
+    failed = reader.read("hub:owner/short", "mine-sr-x4", exit_code=4)
+    assert "does not name mine-basis.safetensors and mine-fused.safetensors" in failed["error"]
 
 
 def test_one_of_several_families_has_to_be_named(tmp_path):

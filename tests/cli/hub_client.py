@@ -13,7 +13,7 @@ import torch
 sys.path.append(str(Path(__file__).parents[1] / "checkpoints"))
 from hub_repositories import Hub
 
-from adacode_cli.checkpoints.format import SHARED_PARTS, read_weights, to_bytes
+from adacode_cli.checkpoints.format import PART_KEYS, read_weights, to_bytes
 from adacode_cli.checkpoints.parts import part_digest
 
 TOKEN = "hf_aVerySecretToken"
@@ -36,7 +36,7 @@ def other_weights(folder: Path, seed: float) -> dict[str, bytes]:
     for path in folder.glob("*.safetensors"):
         weights = read_weights(path)
         changed[path.name] = replace(weights, tensors={key: tensor * seed for key, tensor in weights.tensors.items()})
-    shared = [one for one in changed.values() if one.part in SHARED_PARTS]
+    shared = [one for one in changed.values() if one.part in PART_KEYS]
     digests = {one.part: part_digest(one.tensors, torch.float16) for one in shared}
     for name, weights in changed.items():
         stated = replace(weights, parts=digests) if weights.part == "task" else weights

@@ -1,9 +1,9 @@
 """A program that works in steps until a `StopRequest` stops it; the test chooses how by its arguments.
 
-    stoppable_program.py MODE [LIMIT]      MODE: prepare, work, deaf, nested
+    stoppable_program.py MODE [LIMIT]      MODE: prepare, finalizer, work, deaf, nested
 
-It writes a line to standard output whenever something happens. In `prepare` it never asks; in `deaf` it asks once and
-then works on a single step without end; in `nested` it asks outside of the block as well.
+It writes a line to standard output whenever something happens. In `prepare` and `finalizer` it never asks; in
+`deaf` it asks once and then works on a single step without end; in `nested` it asks outside of the block as well.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ def forever() -> None:
         time.sleep(0.01)
 
 
+class Finalized:
+    """Python drops what is raised while this is deleted."""
+
+    def __del__(self) -> None:
+        say("ready")
+        forever()
+
+
 def main(mode: str, limit: str = "") -> int:
     """Exit status 0 for what was asked to stop, 3 for KeyboardInterrupt."""
     stop_request = StopRequest(float(limit) if limit else None, "stopping")
@@ -32,6 +40,9 @@ def main(mode: str, limit: str = "") -> int:
         with stop_request.listening():
             if mode == "prepare":
                 say("ready")
+                forever()
+            if mode == "finalizer":
+                Finalized()
                 forever()
             assert not stop_request.should_stop()
             say("ready")

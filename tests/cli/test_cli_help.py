@@ -178,6 +178,11 @@ def test_completion_offers_every_option_of_a_command(real_adacode):
     assert offered == names | {"--config", "--preset", "--help-all", "--help"}
 
 
+def test_completion_offers_the_names_of_presets(real_adacode):
+    env = {"_ADACODE_COMPLETE": "complete_bash", "COMP_WORDS": "adacode sr --preset ", "COMP_CWORD": "3"}
+    assert real_adacode(**env).stdout.decode().split() == ["archive", "web", "print"]
+
+
 def test_text_after_the_options_becomes_sections():
     text = """Examples:
 

@@ -52,6 +52,13 @@ def test_before_the_work_asks_a_signal_ends_it_at_once(number):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_in_a_finalizer_is_not_lost(number):
+    with program("finalizer") as process:
+        process.send_signal(number)
+        assert ending(process) == (3, ["KeyboardInterrupt True", "tidied up"])
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_once_the_work_asks_a_signal_is_an_answer(number):
     with program("work") as process:
         process.send_signal(number)

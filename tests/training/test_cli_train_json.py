@@ -91,6 +91,26 @@ def test_an_interruption_is_the_last_event(shards, tmp_path):
     assert Path(last["checkpoint"]).is_file()
 
 
+def test_a_detector_and_a_prior_say_what_they_wrote_and_what_they_kept(shards, tmp_path):
+    marks = tmp_path / "marks.safetensors"
+    command = ["train", "detect", shards, "-o", marks, "--patch", "64", "--batch", "1", "--steps", "2", "--json"]
+    for again, written in (((), [str(marks)]), (("--resume",), [])):
+        code, out, err = ended(started(*command, *again))
+        assert (code, err) == (0, "")
+        events = events_of(out)
+        assert events[-1]["written"] == written
+    kept = [event for event in events if event["event"] == "stage-kept"]
+    assert kept == [{"event": "stage-kept", "name": "detect", "path": str(marks)}]
+    fused, prior = save_run(tmp_path / "run") / "fused.safetensors", tmp_path / "tiny-prior.safetensors"
+    code, out, err = ended(started("train", "prior", shards, "--fused", fused, "-o", prior, "--steps", "2", "--json"))
+    assert (code, err) == (0, "")
+    events = events_of(out)
+    assert (events[0]["command"], events[-1]["written"]) == ("prior", [str(prior)])
+    logged = [event for event in events if event["event"] == "step-logged"]
+    assert {event["name"] for event in logged} == {"codes", "mixing weights"}
+    assert all(event["values"]["bits"] > 0 for event in logged)
+
+
 def printed(capfd, *arguments: object) -> dict:
     """The one object that a command prints; nothing may be on standard error."""
     capfd.readouterr()

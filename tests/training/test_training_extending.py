@@ -62,6 +62,12 @@ def test_a_finished_stage_says_so_and_offers_to_go_on(shards, run):
     assert json.loads((run / "stages.json").read_text())["fused"]["steps"] == 4
 
 
+def test_settings_that_have_no_effect_on_a_finished_stage_are_named(shards, run):
+    session, notes, _ = resumed(shards, run, tiny_recipe(steps=4, start_share=0.0, fuse__optimiser__rate=5e-4))
+    assert run_joint(session)
+    assert notes[0].endswith("goes on from its end; without effect: fuse.optimiser.rate: 0.001 → 0.0005"), notes
+
+
 @pytest.mark.parametrize("file", ["fused.checkpoint", "stages.json"])
 def test_other_settings_and_other_shards_are_refused_by_name(file, shards, run, tmp_path):
     if file == "fused.checkpoint":

@@ -11,14 +11,14 @@ from tiny_families import CATEGORIES
 from tiny_sessions import TINY, tiny_session, with_steps
 from tiny_shards import save_shards
 
-from adacode_cli.checkpoints.format import SHARED_PARTS, read_weights, split, write_weights
+from adacode_cli.checkpoints.format import PART_KEYS, read_weights, split, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import ContextConfig, DecoderConfig, ResidualConfig
 from adacode_cli.training.runs import run_fuse, run_fuse_again, run_joint, run_restore
 from adacode_cli.training.session import Listeners
 
-SHARED = tuple(prefix for prefixes in SHARED_PARTS.values() for prefix in prefixes)
+SHARED = tuple(prefix for prefixes in PART_KEYS.values() for prefix in prefixes)
 STILL = with_steps(1, optimiser=replace(TINY.restore.optimiser, rate=1e-9))
 
 
