@@ -77,7 +77,7 @@ def view(
     page = gallery.page.absolute()
     write_line(str(page))
     if options.open_page:
-        _open(page)
+        open_in_browser(page)
 
 
 def gallery_at(results: Path) -> Gallery:
@@ -130,7 +130,7 @@ def _copy(gallery: Gallery, folder: Path) -> Gallery:
         return copy_whole(gallery, folder, lambda number, total: show(f"copying to {folder}: {number}/{total}"))
 
 
-def _open(page: Path) -> None:
+def open_in_browser(page: Path) -> None:
     """Opens the page, if this session has a screen: browsers of a terminal do not run it."""
     import webbrowser
 

@@ -88,6 +88,7 @@ def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, ag
         "precisions": [one for one in _list(fields.get("precisions")) if isinstance(one, str)],
         "picture": picture_name(sha256, "") if facts else "",
         "hasBefore": bool(before),
+        "sides": [side for side in _list(fields.get("sides")) if isinstance(side, str)],
         "width": _number(before.get("width")),
         "height": _number(before.get("height")),
         "resultWidth": _number(after.get("width")),

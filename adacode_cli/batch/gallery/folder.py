@@ -10,9 +10,10 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -69,10 +70,18 @@ class Gallery:
     """The gallery of the output tree `root`, in its state directory; safe to call from several threads.
 
     root: the tree. folder: where the page lies, if it is another place. addresses: of originals and results for it.
+    lines: what is shown in the place of the journal, as `journal.lines_in` gives it.
     """
 
-    def __init__(self, root: Path, folder: Path | None = None, addresses: Addresses | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        folder: Path | None = None,
+        addresses: Addresses | None = None,
+        lines: Callable[[int], Iterable[tuple[bytes, int]]] | None = None,
+    ) -> None:
         self.root = root
+        self._lines = lines or partial(lines_in, root)
         self.folder = folder or root / GALLERY
         self._addresses = addresses or addresses_in(self.folder)
         self._lock = threading.Lock()
@@ -116,7 +125,7 @@ class Gallery:
     def last_lines(self) -> Iterator[Fields]:
         """The fields of the last journal line on each output. Raises JournalError."""
         last = self._last_numbers()
-        for number, (line, _) in enumerate(lines_in(self.root, 0)):
+        for number, (line, _) in enumerate(self._lines(0)):
             fields = fields_of(line)
             if fields and last.get(fields["target"]) == number:
                 yield fields
@@ -139,7 +148,7 @@ class Gallery:
         began = time.monotonic()
         progress = self._progress
         last = self._last_numbers() if progress.read_to == 0 else None
-        for line, num_bytes in lines_in(self.root, progress.read_to):
+        for line, num_bytes in self._lines(progress.read_to):
             progress.read_to += num_bytes
             progress.first = progress.first or hashlib.sha256(line).hexdigest()[:16]
             fields = fields_of(line)
@@ -170,7 +179,7 @@ class Gallery:
 
     def _last_numbers(self) -> dict[str, int]:
         """The number of the last line on each output."""
-        lines = enumerate(line for line, _ in lines_in(self.root, 0))
+        lines = enumerate(line for line, _ in self._lines(0))
         return {fields["target"]: number for number, line in lines if (fields := fields_of(line))}
 
     def _write_part(self) -> None:

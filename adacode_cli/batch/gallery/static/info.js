@@ -35,7 +35,7 @@
     ["iptc", (side) => bytes(side.iptc)],
   ];
 
-  function comparison({ before, after }) {
+  function comparison(entry, { before, after }) {
     if (!before && !after) return null;
     const body = make("tbody");
     const value = (side, read) => (side ? read(side) : "");
@@ -47,7 +47,8 @@
     for (const name of new Set([...tags[0].keys(), ...tags[1].keys()])) {
       body.append(rowOf(shown(name), ...tags.map((some) => shown(some.get(name) ?? ""))));
     }
-    const head = ["property", "before", "after"].map((key) => make("th", { scope: "col" }, text(key)));
+    const names = [text("property"), adacode.sideOf(entry, "before"), adacode.sideOf(entry, "after")];
+    const head = names.map((name) => make("th", { scope: "col" }, name));
     return section("metadata", make("table", {}, make("thead", {}, make("tr", {}, ...head)), body));
   }
 
@@ -85,11 +86,11 @@
     return section("bases", make("ul", { class: "bases" }, ...rows));
   }
 
-  function histogram(details) {
+  function histogram(entry, details) {
     const drawn = ["before", "after"].filter((side) => details[side]?.histogram?.length === 3);
     if (!drawn.length) return null;
     const figures = drawn.map((side) =>
-      make("figure", {}, curves(details[side].histogram, side), make("figcaption", {}, text(side))),
+      make("figure", {}, curves(details[side].histogram, side), make("figcaption", {}, adacode.sideOf(entry, side))),
     );
     return section("histogram", make("div", { class: "histograms" }, ...figures));
   }
@@ -134,9 +135,9 @@
         entry.error ? section("error", make("p", { class: "bad" }, shown(entry.error))) : null,
         entry.notes.length ? section("notesTitle", list(entry.notes)) : null,
         about(entry, details),
-        details && comparison(details),
+        details && comparison(entry, details),
         details && bases(details.basis),
-        details && histogram(details),
+        details && histogram(entry, details),
         details && command(details.command),
         section("keys", make("p", { class: "small" }, text("keysText"))),
       ].filter(Boolean),

@@ -112,7 +112,7 @@
       }
       const image = document.createElement("img");
       image.className = "whole";
-      image.alt = text(side);
+      image.alt = adacode.sideOf(entry, side);
       image.draggable = false;
       image.decoding = "async";
       image.addEventListener("load", () => {
@@ -139,7 +139,7 @@
 
   function say(side, key, format = "") {
     const line = document.createElement("span");
-    line.textContent = text(key, { side: text(side), format: adacode.shown(format.toUpperCase()) });
+    line.textContent = text(key, { side: adacode.sideOf(entry, side), format: adacode.shown(format.toUpperCase()) });
     message.append(line);
   }
 
@@ -147,6 +147,7 @@
   function show(one, details) {
     entry = one;
     message.replaceChildren();
+    for (const side of Object.keys(sides)) byId(`corner-${side}`).textContent = adacode.sideOf(one, side);
     const preview = (side) =>
       details?.[side]?.preview
         ? [{ kind: "preview", address: `${one.picture}-${side}.webp`, format: details[side].format }]

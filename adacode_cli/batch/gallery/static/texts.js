@@ -146,6 +146,12 @@ adacode.shown = (text) =>
     return `\\u{${code.toString(16)}}`;
   });
 
+/** The name of a side of a picture: that of a folder, where results of several runs are compared. */
+adacode.sideOf = (entry, side) => {
+  const named = entry.sides.length === 2 ? entry.sides[side === "before" ? 0 : 1] : "";
+  return named ? adacode.shown(named) : adacode.text(side);
+};
+
 /** An element with attributes and children; strings become text, never markup. */
 adacode.make = (tag, attributes = {}, ...children) => {
   const element = document.createElement(tag);
