@@ -28,7 +28,7 @@ def compare(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="PAGE", help="A new directory for the page, or one of before.")
     ],
-    open_page: Annotated[
+    open: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser; --no-open only prints its path.")
     ] = True,
     verbose: Verbose = 0,
@@ -52,5 +52,5 @@ def compare(
         gallery = write_comparison(named, output, decoder, lambda number, total: show(f"comparing {number}/{total}"))
     page = gallery.page.absolute()
     write_line(str(page))
-    if open_page:
+    if open:
         open_in_browser(page)

@@ -23,9 +23,9 @@ _LARGEST_PX = 2000  # of a picture in pixels: more takes long to send
 
 EPILOG = """Examples:
 
-  adacode show large/a.jpg               beside its original, which the journal names
-  adacode show b.png a.png               beside another image
-  adacode show large/a.jpg --as blocks   as characters, in any terminal with colours"""
+  adacode show large/a.jpg      beside its original, which the journal names
+  adacode show b.png a.png      beside another image
+  adacode show a.png --graphics blocks   as characters, in any terminal with colours"""
 
 
 def show(
@@ -35,16 +35,18 @@ def show(
         Path | None,
         typer.Argument(metavar="ORIGINAL", help="What it is shown beside. Default: its original, by the journal."),
     ] = None,
-    way: Annotated[
+    graphics: Annotated[
         Literal["auto", "kitty", "iterm", "sixel", "blocks"],
-        typer.Option("--as", metavar="KIND", help="kitty, iterm, sixel, blocks (of two pixels), or auto."),
+        typer.Option("--graphics", metavar="KIND", help="kitty, iterm, sixel, blocks (of two pixels), or auto."),
     ] = "auto",
     verbose: Verbose = 0,
 ) -> None:
     """Show a result beside its original in the terminal: before at the left, after at the right."""
     invocation_of(context, verbose=verbose)
-    if way == "auto" and not (sys.stdout and sys.stdout.isatty()):
-        raise UsageError("standard output is not a terminal", hint="Choose what is written, for example --as blocks.")
+    if graphics == "auto" and not (sys.stdout and sys.stdout.isatty()):
+        raise UsageError(
+            "standard output is not a terminal", hint="Choose what is written, for example --graphics blocks."
+        )
     from adacode_cli.batch.gallery.one import opened, original_of
     from adacode_cli.imaging.decoder_pool import decoding
 
@@ -53,7 +55,7 @@ def show(
         source = original or original_of(file)
         is_there = source is not None and (original is not None or source.is_file())
         before = opened(source, decoder) if source is not None and is_there else None
-        _draw(before, after, way_of(os.environ) if way == "auto" else way)
+        _draw(before, after, way_of(os.environ) if graphics == "auto" else graphics)
     sizes = [f"{one.size[1]} × {one.size[0]}" for one in (before, after) if one is not None]
     names = [printable(str(path)) for path, one in ((source, before), (file, after)) if one is not None]
     write_line("   →   ".join(f"{name} ({size})" for name, size in zip(names, sizes, strict=True)))

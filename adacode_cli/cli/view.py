@@ -31,7 +31,7 @@ EPILOG = """Examples:
 class ViewOptions:
     """What is done with the page."""
 
-    open_page: Annotated[
+    open: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser; --no-open only prints its path.")
     ] = True
     thumbnails: Annotated[
@@ -76,7 +76,7 @@ def view(
             gallery = _copy(gallery, options.self_contained)
     page = gallery.page.absolute()
     write_line(str(page))
-    if options.open_page:
+    if options.open:
         open_in_browser(page)
 
 

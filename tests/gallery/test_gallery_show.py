@@ -28,7 +28,7 @@ def red_and_blue(photo, restored):
 
 def test_half_blocks_show_before_and_after_in_any_terminal(red_and_blue, adacode):
     pyte = pytest.importorskip("pyte", reason="pyte is absent")
-    done = adacode("show", "out/sub/a.png", "--as", "blocks", **SIZE)
+    done = adacode("show", "out/sub/a.png", "--graphics", "blocks", **SIZE)
     assert done.returncode == 0, done.stderr.decode()
     screen = pyte.Screen(120, 40)
     pyte.Stream(screen).feed(done.stdout.decode().replace("\n", "\r\n"))
@@ -47,14 +47,14 @@ def sides(image: Image.Image) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def test_kitty_and_iterm_get_a_png(red_and_blue, adacode):
-    sent = adacode("show", "out/sub/a.png", "--as", "kitty", **SIZE).stdout
+    sent = adacode("show", "out/sub/a.png", "--graphics", "kitty", **SIZE).stdout
     pieces = re.findall(rb"\x1b_G([^;]*);([^\x1b]*)\x1b\\", sent)
     assert pieces[0][0].startswith(b"a=T,f=100,c=")
     assert [keys[-3:] for keys, _ in pieces] == [b"m=1"] * (len(pieces) - 1) + [b"m=0"]
     assert all(len(data) <= 4096 for _, data in pieces)
     image = Image.open(BytesIO(base64.b64decode(b"".join(data for _, data in pieces))))
     assert sides(image) == (RED, BLUE)
-    sent = adacode("show", "out/sub/a.png", "--as", "iterm", **SIZE).stdout
+    sent = adacode("show", "out/sub/a.png", "--graphics", "iterm", **SIZE).stdout
     (data,) = re.findall(rb"\x1b\]1337;File=inline=1;[^:]*:([^\a]*)\a", sent)
     assert sides(Image.open(BytesIO(base64.b64decode(data)))) == (RED, BLUE)
 
@@ -90,17 +90,17 @@ def test_sixel_has_every_pixel_of_the_image():
 def test_without_a_journal_the_image_is_alone_or_beside_a_named_one(photo, adacode, tmp_path):
     photo("a.png", (40, 30), RED)
     photo("b.png", (80, 60), BLUE)
-    alone = adacode("show", "a.png", "--as", "blocks", **SIZE).stdout.decode()
+    alone = adacode("show", "a.png", "--graphics", "blocks", **SIZE).stdout.decode()
     assert "a.png (40 × 30)" in alone
     assert "20;40;210" not in alone
-    both = adacode("show", "b.png", "a.png", "--as", "blocks", **SIZE).stdout.decode()
+    both = adacode("show", "b.png", "a.png", "--graphics", "blocks", **SIZE).stdout.decode()
     assert "a.png (40 × 30)   →   b.png (80 × 60)" in both
     assert "200;30;20" in both
 
 
 def test_a_missing_original_is_named(red_and_blue, adacode, tmp_path):
     (tmp_path / "photos" / "sub" / "a.png").unlink()
-    done = adacode("show", "out/sub/a.png", "--as", "blocks", **SIZE)
+    done = adacode("show", "out/sub/a.png", "--graphics", "blocks", **SIZE)
     assert done.returncode == 0
     assert f"its original {tmp_path}/photos/sub/a.png is not there" in done.stdout.decode()
 
@@ -109,9 +109,9 @@ def test_a_missing_original_is_named(red_and_blue, adacode, tmp_path):
     ("arguments", "code", "said"),
     [
         (("a.png",), 2, "standard output is not a terminal"),
-        (("no.png", "--as", "blocks"), 3, "no.png"),
-        (("text.png", "--as", "blocks"), 3, "text.png"),
-        (("a.png", "no.png", "--as", "blocks"), 3, "no.png"),
+        (("no.png", "--graphics", "blocks"), 3, "no.png"),
+        (("text.png", "--graphics", "blocks"), 3, "text.png"),
+        (("a.png", "no.png", "--graphics", "blocks"), 3, "no.png"),
     ],
 )
 def test_what_cannot_be_shown_is_said(photo, adacode, tmp_path, arguments, code, said):
