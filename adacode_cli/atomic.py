@@ -39,8 +39,10 @@ def _start(target: Path) -> str:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
+def replacing(target: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """A binary file, readable too, that gets the name `target` when the block ends without an error.
+
+    durable: it survives a crash of the machine. False, for files that can be made again, takes less time.
 
     Raises OutputError if the file system refuses. In this case the temporary file is removed, and a file that was
     under `target` before is unchanged.
@@ -51,23 +53,26 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
             with file:
                 yield file
                 file.flush()
-                sync(file.fileno())
+                if durable:
+                    sync(file.fileno())
                 if os.name == "posix":  # While it is locked, no other run removes it as a leftover.
                     temporary.replace(target)
             if os.name != "posix":  # Windows cannot rename an open file.
                 temporary.replace(target)
-            sync_directory(target.parent)
+            if durable:
+                sync_directory(target.parent)
         except BaseException:
             _discard(temporary)
             raise
 
 
-def write_bytes(target: Path, data: bytes, *, times_ns: tuple[int, int] | None = None) -> None:
+def write_bytes(target: Path, data: bytes, *, times_ns: tuple[int, int] | None = None, durable: bool = True) -> None:
     """Writes `data` to `target`. If this fails, `target` is unchanged and OutputError is raised.
 
+    `durable`: as in `replacing`.
     `times_ns`: the times of last access and last change that the file gets, in nanoseconds.
     """
-    with replacing(target) as file:
+    with replacing(target, durable=durable) as file:
         file.write(data)
         set_times(file, times_ns)
 

@@ -100,6 +100,18 @@ class Claims:
         except OSError:  # There are no claims yet.
             return frozenset()
 
+    def are_held(self) -> bool:
+        """Whether a process works on one of the outputs now."""
+        for name in self.names():
+            with suppress(OSError):
+                handle = opened(self._folder / name, os.O_RDWR)
+                try:
+                    if not locks.lock(handle, wait=False):
+                        return True
+                finally:
+                    os.close(handle)
+        return False
+
     def holder(self, target: str) -> Holder:
         """The holder of the claim on the output `target`, as far as the claim states it."""
         with suppress(OSError):

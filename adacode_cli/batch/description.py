@@ -92,6 +92,7 @@ class Description:
     save_codes: where codes are written beside results. code_levels: how many levels of them, all if it is None.
     from_codes: the sources are files of codes.
     detection: the holes are marks that a detector finds; then there are no `holes`.
+    gallery: as in `Stages`.
     The other fields are those of `Stages`; `keeping` has no history yet, which contains the digest of the weights.
     """
 
@@ -114,6 +115,7 @@ class Description:
     from_codes: bool = False
     strength: float = 1.0
     detection: Detection | None = None
+    gallery: bool = False
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """Every file that may be written for a job, its output first; as `Stages.paths`, but without a network."""
@@ -144,6 +146,7 @@ class Description:
             decoder,
             restorer.lanes,
             self.foresight,
+            self.gallery,
         )
         if self.save_codes:
             levels = self._levels(restorer)

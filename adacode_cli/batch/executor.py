@@ -20,6 +20,8 @@ from typing import Protocol
 
 from adacode_cli.batch.amounts import out_of_memory, size_of
 from adacode_cli.batch.contents import content_of
+from adacode_cli.batch.gallery.making import complete, show
+from adacode_cli.batch.gallery.pictures import Shown, shown_of
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result, failure_of
 from adacode_cli.batch.output_files import write_new
@@ -122,6 +124,7 @@ class JobPassage:
         self.seconds = 0.0
         self._stages = stages
         self._times_ns: TimesNs | None = None
+        self._before: Shown | None = None
         self._size: tuple[int, int] | None = None
 
     @property
@@ -142,6 +145,8 @@ class JobPassage:
             self.made, self._times_ns = fetched.made, fetched.times_ns
             output = self._stages.output_state(job, fetched.made, known.state_of) if known else OutputState.TO_MAKE
             if output is not OutputState.TO_MAKE:
+                if self._stages.gallery and output is OutputState.DONE:
+                    complete(self._stages, job, fetched, known)
                 return self._skipped(output)
             read = self._stages.take_in(job, fetched.data, fetched.mask_data)
             self._size = size_of(read.image) if read.codes is None else None
@@ -152,6 +157,8 @@ class JobPassage:
                     raise error
                 return Outcome(Result.SKIPPED, job.source, job.target, self.seconds, reason=AS_LARGE_ALREADY, fate=fate)
             self._stages.foresee(read, format_name)
+            if self._stages.gallery and read.codes is None:
+                self._before = shown_of(read.image, len(fetched.data))
             return self._stages.writable_pages(read, format_name)
 
     def infer(self, read: Read) -> Inferred:
@@ -175,13 +182,16 @@ class JobPassage:
                 side_files.append((str(path.absolute()), content_of(content)))
                 self.made = replace(self.made, side_files=tuple(side_files))
             written = self._stages.write(job, inferred, self.made, self._times_ns)
+            notes = written.notes
+            if self._stages.gallery:
+                notes += show(self._stages, job, self._before, inferred, written)
         return Outcome(
             Result.DONE,
             job.source,
             job.target,
             self.seconds,
             written.num_bytes,
-            written.notes,
+            notes,
             made=written.made,
             precisions=inferred.precisions,
             fate=inferred.fate,

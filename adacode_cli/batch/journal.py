@@ -131,8 +131,7 @@ class Journal:
         except ForeignFileError as error:
             raise _foreign(self._path, error) from error
         except OSError as error:
-            hint = "Check its permissions, or choose another output directory (-o)."
-            raise JournalError(f"cannot be read: {reason(error)}", path=self._path, hint=hint) from error
+            raise _unreadable(self._path, error) from error
 
     def _take(self, line: bytes) -> None:
         """Notes what a line says. Raises JournalError for a line of a later version."""
@@ -158,6 +157,29 @@ class Journal:
             hint = "Move it to another place, or choose another output directory (-o)."
             raise JournalError("is not a journal of adacode, and was not changed", path=self._path, hint=hint)
         self._last_status = (status.st_size, status.st_mtime_ns)
+
+
+def lines_in(root: Path, start: int) -> Iterator[tuple[bytes, int]]:
+    """The complete lines of the journal of the tree `root` from the byte `start` on, and their lengths.
+
+    Nothing if there is no journal. A line that is too long is b"". Raises JournalError if it cannot be read.
+    """
+    path = root / JOURNAL
+    try:
+        with os.fdopen(opened(path, os.O_RDONLY), "rb") as file:
+            file.seek(start)
+            yield from _lines(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except ForeignFileError as error:
+        raise _foreign(path, error) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> JournalError:
+    hint = "Check its permissions, or choose another output directory (-o)."
+    return JournalError(f"cannot be read: {reason(error)}", path=path, hint=hint)
 
 
 def _foreign(path: Path, error: ForeignFileError) -> JournalError:

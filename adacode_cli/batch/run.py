@@ -175,6 +175,7 @@ class _Run:
         if self._trees:
             for root in plan.roots:
                 make_directory(root)
+            self._trees.begin_galleries(plan.roots)
         self._clean(plan)
         self._claimed_elsewhere.clear()
         self._executor.execute(plan.jobs, self)

@@ -145,6 +145,7 @@ class Stages:
     decoder: decodes sources and masks.
     lanes: how many threads may call `infer` at once; if 1, the thread that receives signals calls it.
     foresight: finds errors before a result is computed.
+    gallery: what the gallery shows of each image is made, into its output tree.
     """
 
     restore: Restore
@@ -157,6 +158,7 @@ class Stages:
     decoder: Decode = field(default=decode)
     lanes: int = 1
     foresight: Foresight = field(default_factory=Foresight)
+    gallery: bool = False
 
     def fetch(self, job: Job) -> Fetched:
         """Reads the bytes of the source and of its mask. Raises InputError."""

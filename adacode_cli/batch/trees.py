@@ -20,6 +20,7 @@ from typing import Protocol
 from adacode_cli import atomic
 from adacode_cli.batch.claims import Claims, Holder, claimed, folder_of
 from adacode_cli.batch.contents import Content, holds
+from adacode_cli.batch.gallery.folder import Gallery
 from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.kept import identity
 from adacode_cli.batch.lease import Waiting
@@ -131,6 +132,7 @@ class Trees:
     resume: finished outputs are skipped; without it, only those that another process made since this run was planned.
     replace: outputs of earlier runs with other options or weights may be written again.
     overwrite: any output may be written again, also one that was made from another input or was changed since.
+    again: the words of the command that makes outputs again, for the gallery; None: the run has no gallery.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -138,6 +140,8 @@ class Trees:
     replace: bool = True
     overwrite: bool = False
     outputs: RemoteOutputs = field(default_factory=RemoteOutputs)
+    again: Sequence[str] | None = None
+    _galleries: dict[Path, Gallery] = field(default_factory=dict)
     _trees: dict[Path, _Tree | RemoteTree] = field(default_factory=dict)
     _by_identity: dict[tuple[int, int], _Tree | RemoteTree] = field(default_factory=dict)
 
@@ -273,19 +277,37 @@ class Trees:
         stamp = self.outputs.stamp(job.root, job.name)
         return Known(self.settings, self.replace, self.overwrite, counted, record, new, stamp)
 
+    def begin_galleries(self, roots: Sequence[Path]) -> None:
+        """Writes the galleries, if the run has some, with what the trees hold already. Raises OutputError."""
+        if self.again is None:
+            return
+        for root in roots:
+            if root not in self._galleries:
+                gallery = Gallery(root)
+                gallery.begin({self.settings.options: list(self.again)})
+                self._galleries[root] = gallery
+
     def note(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
-        """Adds the journals' lines, those of one tree together. Raises JournalError."""
+        """Adds the journals' lines, those of one tree together, and brings galleries up to date from time to time.
+
+        Raises JournalError.
+        """
         lines: dict[Path, list[bytes]] = {}
         for job, outcome in ended:
             lines.setdefault(job.root, []).append(line_of(job, outcome, self.settings))
         for root, of_tree in lines.items():
             self._tree(root).journal.add(*of_tree)
+            if gallery := self._galleries.get(root):
+                with suppress(OutputError):  # If it remains so, the end of the run reports it.
+                    gallery.advance()
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
         """Writes the report into the trees. Raises OutputError, unless the run was stopped by another error."""
         for root in roots:
             try:
                 write_report(root, report, self.settings, began)
+                if gallery := self._galleries.get(root):
+                    gallery.end()
             except OutputError:
                 if report.stopped_by is None:
                     raise

@@ -51,6 +51,7 @@ def description_of(
         from_codes=request.from_codes,
         strength=request.strength,
         detection=request.hole.detection() if request.hole else None,
+        gallery=options.report and not is_pipe,
     )
 
 

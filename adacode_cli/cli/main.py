@@ -13,7 +13,21 @@ from typing import Annotated
 
 import typer
 
-from adacode_cli.cli import bench, config, doctor, evaluate, manual, process, restore, train, weights
+from adacode_cli.cli import (
+    bench,
+    compare,
+    config,
+    doctor,
+    evaluate,
+    manual,
+    process,
+    restore,
+    sheet,
+    show,
+    train,
+    view,
+    weights,
+)
 from adacode_cli.cli.boundary import Invocation, guarded
 from adacode_cli.cli.configuration import VARIABLES, Program
 from adacode_cli.cli.signals import end_at_a_signal
@@ -73,6 +87,10 @@ app.command("inpaint", epilog=restore.INPAINT_EPILOG, rich_help_panel=_RESTORE, 
 app.command("reconstruct", epilog=restore.RECONSTRUCT_EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(
     restore.reconstruct
 )
+app.command("view", epilog=view.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(view.view)
+app.command("sheet", epilog=sheet.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(sheet.sheet)
+app.command("show", epilog=show.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(show.show)
+app.command("compare", epilog=compare.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(compare.compare)
 app.command("doctor", rich_help_panel=_MANAGE)(doctor.doctor)
 app.command("bench", epilog=bench.EPILOG, rich_help_panel=_MANAGE)(bench.bench)
 app.add_typer(weights.app, name="weights", rich_help_panel=_MANAGE)

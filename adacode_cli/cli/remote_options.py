@@ -35,6 +35,7 @@ def check_addresses(paths: Sequence[Path], options: RestoreOptions, request: Req
     if not uses_addresses(paths, options, request):
         return
     unsupported = {option: place is not None for option, place in places.items()} | {
+        "--report": options.report,
         "--watch": options.watch,
         "--from-codes": request.from_codes,
         "--preserve-times": options.preserve_times,

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from adacode_cli.cli.again import words_again
 from adacode_cli.cli.boundary import SOURCES, came_from, interruptions_named, invocation_of, say_last_words
 from adacode_cli.cli.cluster import check_cluster, check_inputs, for_the_engine
 from adacode_cli.cli.configuration import set_elsewhere
@@ -161,6 +162,9 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
     options = _with_names_of(context, options, request, is_pipe=is_stdin(inputs))
     if options.from_file is None and is_stdin(inputs):
         options = _for_one_image(context, options)
+    if options.report:
+        _check_report(inputs, options, request)
+        request = replace(request, again=tuple(words_again(context)))
     if options.watch:
         check_watch(inputs or [], options, request)
     say_at_a_signal("" if options.json or options.quiet else "interrupted: nothing was restored")
@@ -227,6 +231,16 @@ def _check(options: RestoreOptions) -> None:
     if options.watch_interval is not None and not options.watch:
         raise UsageError("--watch-interval has no effect without --watch", hint="Add --watch, or leave it out.")
     check_cluster(options)
+
+
+def _check_report(inputs: list[str] | None, options: RestoreOptions, request: Request) -> None:
+    """Raises UsageError where there is no directory of results, in which the page would lie."""
+    if options.from_file is None and is_stdin(inputs):
+        hint = "Leave it out, or name the image and a directory with -o."
+        raise UsageError("--report cannot be used with '-', because there is no directory of results", hint=hint)
+    if naming_of(options, request).names_one_file():
+        hint = "Leave it out, or name a directory with -o."
+        raise UsageError("--report needs a directory of results, and -o names a file", hint=hint)
 
 
 def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:

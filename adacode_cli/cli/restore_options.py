@@ -413,6 +413,16 @@ class RestoreOptions:
         _WEIGHTS,
     ] = None
 
+    report: Annotated[
+        bool,
+        flag(
+            "--report",
+            panel=_CONSOLE,
+            help="Also make a page that shows each image before and after: .adacode/report/index.html in the directory "
+            "of results. 'adacode view' opens it, also while the run goes on.",
+        ),
+        _SHOWN,
+    ] = False
     quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show only failures and errors."), _SHOWN] = False
     verbose: Annotated[int, verbosity("Show every file and note, and warnings of libraries.", _CONSOLE), _SHOWN] = 0
     json: Annotated[

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from adacode_cli import formats
 from adacode_cli.cli.console import Console
 from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.option_values import shard_of
-from adacode_cli.cli.options import effective
+from adacode_cli.cli.options import NoEffectOnResult, effective
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.errors import InputError, OutputError, UsageError
 from adacode_cli.limits import DEFAULT_QUALITY
@@ -41,7 +41,7 @@ class Request:
     """What to do with each image: `task` is a name of `tasks.TASKS`.
 
     `hole` is for tasks that fill holes; `save_codes`, `code_levels` and `from_codes` are for tasks whose images are
-    made from codes.
+    made from codes. `again`: the words of the command that does the same.
     """
 
     task: str
@@ -52,6 +52,7 @@ class Request:
     save_codes: Path | None = None
     code_levels: int | None = None
     from_codes: bool = False
+    again: Annotated[tuple[str, ...], NoEffectOnResult("It is shown beside the results.")] = ()
 
     @property
     def label(self) -> str:
@@ -128,7 +129,8 @@ def trees_of(options: RestoreOptions, request: Request) -> Trees:
     resume = not options.overwrite if options.resume is None else options.resume
     replace = options.overwrite or not resume
     settings = Settings(options_digest(options, request))
-    return Trees(settings, resume=resume, replace=replace, overwrite=options.overwrite)
+    again = request.again if options.report else None
+    return Trees(settings, resume=resume, replace=replace, overwrite=options.overwrite, again=again)
 
 
 @dataclass(frozen=True)

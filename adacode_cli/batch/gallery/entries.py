@@ -1,0 +1,173 @@
+"""Journal lines as what the gallery shows: one entry for each output, and its details.
+
+Journals may be copied or forged, so every value is checked; the page shows all texts as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from adacode_cli.batch.gallery.pictures import SHOWN_BY_BROWSERS, has_picture
+from adacode_cli.batch.gallery.places import picture_name, picture_path, url_of_output, url_to
+from adacode_cli.batch.record import FORMAT_VERSION
+from adacode_cli.batch.state_files import is_path, object_of
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+_MAX_FACTS_BYTES = 1 << 20
+_SIDE = ("format", "width", "height", "bits", "grey", "alpha", "pages", "bytes", "profile", "xmp", "iptc", "preview")
+
+Fields = dict[str, Any]
+Addresses = Callable[[Fields], tuple[str | None, str | None]]
+"""(the fields of a line) → the addresses of its original and of its result, for the page."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is shown of one output. shown: in the grid. details: of the picture alone."""
+
+    shown: Fields
+    details: Fields
+
+
+@dataclass(frozen=True)
+class Again:
+    """How an output can be made again. command: that does it, or "". list_name: of the list on which it would stand."""
+
+    command: str = ""
+    list_name: str = ""
+
+
+def fields_of(line: bytes) -> Fields | None:
+    """The fields of a journal line on a file that was done or failed; None for other lines."""
+    fields = object_of(line)
+    if fields is None or fields.get("version") != FORMAT_VERSION or not is_path(fields.get("target")):
+        return None
+    return fields if fields.get("outcome") in ("done", "failed") else None
+
+
+def addresses_in(folder: Path) -> Addresses:
+    """The addresses of originals and results for the page in `folder`, which lies in its output tree."""
+
+    def addresses(fields: Fields) -> tuple[str | None, str | None]:
+        path = fields.get("path")
+        original = url_to(str(path), folder) if is_path(path) else None
+        return original, url_of_output(fields["target"]) if fields["outcome"] == "done" else None
+
+    return addresses
+
+
+def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, again: Again) -> Entry:
+    """The entry of a line. number: of the line in its journal. folder: of the gallery."""
+    target, done = fields["target"], fields["outcome"] == "done"
+    sha256 = digest_in(fields.get("sha256"))
+    facts = _facts(folder, sha256) if done and sha256 else {}
+    before, after = facts.get("before") or {}, facts.get("after") or {}
+    original, result = addresses(fields)
+    bases = facts.get("basis") or []
+    shown = {
+        "id": identifier(target),
+        "line": number,
+        "list": again.list_name,
+        "target": target,
+        "folder": str(PurePosixPath(target).parent),
+        "source": _text(fields.get("source")),
+        "outcome": fields["outcome"],
+        "error": _text(fields.get("error")),
+        "notes": [note for note in _list(fields.get("notes")) if isinstance(note, str)],
+        "time": _text(fields.get("time")),
+        "seconds": _number(fields.get("seconds")),
+        "sourceBytes": _number(fields.get("source_bytes")),
+        "bytes": _number(fields.get("bytes")),
+        "fate": _text(fields.get("fate")),
+        "precisions": [one for one in _list(fields.get("precisions")) if isinstance(one, str)],
+        "picture": picture_name(sha256, "") if facts else "",
+        "hasBefore": bool(before),
+        "sides": [side for side in _list(fields.get("sides")) if isinstance(side, str)],
+        "width": _number(before.get("width")),
+        "height": _number(before.get("height")),
+        "resultWidth": _number(after.get("width")),
+        "resultHeight": _number(after.get("height")),
+        "change": _number(facts.get("change")),
+        "drift": _number(facts.get("drift")),
+        "basis": _text(bases[0].get("name")) if bases else "",
+        "original": original if not before or before.get("format") in SHOWN_BY_BROWSERS else None,
+        "result": result if not after or after.get("format") in SHOWN_BY_BROWSERS else None,
+    }
+    details = {
+        "path": _text(fields.get("path")),
+        "originalFile": original,
+        "resultFile": result,
+        "command": again.command,
+        "weights": _text(fields.get("weights_sha256")),
+        "tool": _text(fields.get("tool")),
+        "before": _side(before),
+        "after": _side(after),
+        "basis": [one for one in map(_basis, bases) if one],
+    }
+    return Entry(shown, details)
+
+
+def identifier(target: str) -> str:
+    """By what the address of a picture in the page names an output: its name may hold any bytes."""
+    return hashlib.sha256(target.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _facts(folder: Path, sha256: str) -> Fields:
+    """What `pictures.save_picture` has written of an output; nothing if it is missing, or was not written by it."""
+    if not has_picture(folder, sha256):
+        return {}
+    try:
+        with picture_path(folder, sha256, ".json").open("rb") as file:
+            facts = object_of(file.read(_MAX_FACTS_BYTES))
+    except OSError:
+        return {}
+    if facts is None or not isinstance(facts.get("after"), dict) or not isinstance(facts.get("before"), dict | None):
+        return {}
+    bases = facts.get("basis")
+    facts["basis"] = [one for one in _list(bases) if isinstance(one, dict)]
+    return facts
+
+
+def _side(facts: Mapping[str, Any]) -> Fields | None:
+    if not facts:
+        return None
+    side: Fields = {name: value for name in _SIDE if isinstance(value := facts.get(name), str | int | float | bool)}
+    exif = [pair for pair in _list(facts.get("exif")) if isinstance(pair, list) and len(pair) == 2]
+    side["exif"] = [[_text(name), _text(value)] for name, value in exif]
+    channels = [one for one in _list(facts.get("histogram")) if isinstance(one, list)]
+    side["histogram"] = [[_number(count) or 0 for count in channel] for channel in channels]
+    return side
+
+
+def _basis(one: Mapping[str, Any]) -> Fields | None:
+    share = _number(one.get("share"))
+    return None if share is None else {"name": _text(one.get("name")), "share": share}
+
+
+def digest_in(value: object) -> str:
+    """A value that is a SHA-256; "" for another one."""
+    return value if isinstance(value, str) and _SHA256.fullmatch(value) else ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object) -> int | float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def as_script(call: str, *values: object) -> bytes:
+    """A script that calls a function of the page with values; only ASCII, so no text in it can end early."""
+    arguments = ",".join(json.dumps(value, separators=(",", ":")) for value in values)
+    return f"{call}({arguments});\n".encode("ascii")

@@ -1,0 +1,182 @@
+"""What the gallery shows of one image: its thumbnail before and after, side by side in one file, and facts about both.
+
+They are made while the image is in memory, by the threads that read and write, so the network does not wait for them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adacode_cli import atomic
+from adacode_cli.batch.gallery.exif_text import exif_text
+from adacode_cli.batch.gallery.places import picture_path
+from adacode_cli.batch.output_files import make_directory
+from adacode_cli.batch.restoring import Restored
+from adacode_cli.imaging.image import Decoded, Samples
+from adacode_cli.imaging.samples import to_depth, top_of
+
+THUMBNAIL_PX = 320
+"""The longer side of a thumbnail."""
+_PREVIEW_PX = 2048
+_QUALITY, _PREVIEW_QUALITY = 72, 85
+# Browsers show these; of other formats the gallery has a preview.
+SHOWN_BY_BROWSERS = frozenset({"jpeg", "png", "webp", "bmp", "avif"})
+# Profiles of printers have megabytes; a thumbnail with a small one has the right colours.
+_MAX_PROFILE_BYTES = 4096
+_BINS = 64
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What is kept of one image for the gallery.
+
+    thumbnail: H×W×C uint8, C = 3, or 4 with alpha. preview: a WebP file, if browsers cannot show the image's format.
+    facts: for the page: numbers, texts and lists of them.
+    """
+
+    thumbnail: Pixels
+    icc: bytes | None
+    preview: bytes | None
+    facts: dict[str, Any]
+
+
+def shown_of(image: Decoded, num_bytes: int | None, format_name: str | None = None) -> Shown:
+    """What is shown of a decoded image. num_bytes: of its file. format_name: of its file, if it is another one."""
+    format_name = format_name or image.format
+    thumbnail = _shrunk(image, THUMBNAIL_PX)
+    is_small = image.icc is not None and len(image.icc) <= _MAX_PROFILE_BYTES
+    icc = image.icc if is_small and image.colors == 3 else None
+    preview = None
+    if format_name not in SHOWN_BY_BROWSERS:
+        preview = _webp(_shrunk(image, _PREVIEW_PX), icc, _PREVIEW_QUALITY)
+    height, width = image.size
+    facts = {
+        "format": format_name,
+        "width": width,
+        "height": height,
+        "bits": image.bits or 8 * image.pixels.itemsize,
+        "grey": image.colors == 1,
+        "alpha": image.alpha is not None,
+        "pages": image.num_pages,
+        "bytes": num_bytes,
+        "profile": len(image.icc or b""),
+        "xmp": len(image.xmp or b""),
+        "iptc": len(image.iptc or b""),
+        "preview": preview is not None,
+        "exif": exif_text(image.exif),
+        "histogram": _histogram(thumbnail),
+    }
+    return Shown(thumbnail, icc, preview, facts)
+
+
+def save_picture(folder: Path, sha256: str, before: Shown | None, after: Shown, restored: Restored | None) -> None:
+    """Writes the files of one output into the gallery `folder`. Raises OutputError.
+
+    sha256: of the output's content. before: None if there is no image to compare with. restored: what the engine
+    reported, if it is known. The thumbnail comes last, so where it is there, all files are.
+    """
+    facts: dict[str, Any] = {"before": before and before.facts, "after": after.facts, "basis": _bases(restored)}
+    sides = [after.thumbnail]
+    if before is not None:
+        fitting = _of_size(before.thumbnail, after.thumbnail.shape)
+        facts |= _differences(fitting, after.thumbnail)
+        sides = [fitting, after.thumbnail]
+        sides = [_with_alpha(side) for side in sides] if any(side.shape[2] == 4 for side in sides) else sides
+    make_directory(picture_path(folder, sha256, "").parent)
+    files = {
+        "-before.webp": before.preview if before is not None else None,
+        "-after.webp": after.preview,
+        ".json": json.dumps(facts, separators=(",", ":")).encode("ascii"),
+        ".webp": _webp(np.hstack(sides), after.icc, _QUALITY),
+    }
+    for ending, data in files.items():
+        if data is not None:
+            atomic.write_bytes(picture_path(folder, sha256, ending), data, durable=False)
+
+
+def has_picture(folder: Path, sha256: str) -> bool:
+    """Whether the files of an output are there. After a crash of the machine they may be empty."""
+    try:
+        return all(picture_path(folder, sha256, ending).stat().st_size for ending in (".webp", ".json"))
+    except OSError:
+        return False
+
+
+def _shrunk(image: Decoded, long_side: int) -> Pixels:
+    """H×W×C uint8 of at most `long_side` pixels; C = 3, or 4 with alpha."""
+    height, width = image.size
+    scale = min(1.0, long_side / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = _as_uint8(_resized(image.pixels, size))
+    colors = np.repeat(small[..., None], 3, axis=2) if small.ndim == 2 else small
+    if image.alpha is None or image.alpha.min() == top_of(image.alpha.dtype):
+        return colors
+    return np.dstack([colors, _as_uint8(_resized(image.alpha, size))])
+
+
+def _resized(samples: Samples, size: tuple[int, int]) -> Samples:
+    return (
+        samples if samples.shape[1::-1] == size else np.asarray(cv2.resize(samples, size, interpolation=cv2.INTER_AREA))
+    )
+
+
+def _as_uint8(samples: Samples) -> Pixels:
+    return np.ascontiguousarray(to_depth(samples, np.uint8), np.uint8)
+
+
+def _of_size(thumbnail: Pixels, shape: tuple[int, ...]) -> Pixels:
+    """The thumbnail with the height and width of another one; pixels of small images stay squares."""
+    if thumbnail.shape[:2] == shape[:2]:
+        return thumbnail
+    way = cv2.INTER_AREA if thumbnail.shape[0] > shape[0] else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(thumbnail, (shape[1], shape[0]), interpolation=way), np.uint8)
+
+
+def _with_alpha(side: Pixels) -> Pixels:
+    return side if side.shape[2] == 4 else np.dstack([side, np.full(side.shape[:2], 255, np.uint8)])
+
+
+def _webp(pixels: Pixels, icc: bytes | None, quality: int) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "webp", quality=quality, method=2, **({"icc_profile": icc} if icc else {}))
+    return buffer.getvalue()
+
+
+def _differences(before: Pixels, after: Pixels) -> dict[str, float]:
+    """How much two thumbnails of one size differ, of full scale: "change", the mean difference of their values, and
+    "drift", the largest difference of the means of a channel.
+    """
+    gap = after[..., :3].astype(np.float32) - before[..., :3]
+    return {
+        "change": round(float(np.abs(gap).mean()) / 255, 5),
+        "drift": round(float(np.abs(gap.mean(axis=(0, 1))).max()) / 255, 5),
+    }
+
+
+def _histogram(thumbnail: Pixels) -> list[list[int]]:
+    """Counts of red, green and blue of a thumbnail, in 64 bins each."""
+    width = 256 // _BINS
+    return [np.bincount(thumbnail[..., c].ravel() // width, minlength=_BINS).tolist() for c in range(3)]
+
+
+def _bases(restored: Restored | None) -> list[dict[str, Any]]:
+    """Each basis codebook with its share of the latent cells in which it weighs most, the largest first."""
+    if restored is None or not restored.mixing_weights.size:
+        return []
+    dominant = np.argmax(restored.mixing_weights, axis=0)
+    shares = np.bincount(dominant.ravel(), minlength=len(restored.categories)) / dominant.size
+    named = [
+        {"name": name, "share": round(float(share), 4)} for name, share in zip(restored.categories, shares, strict=True)
+    ]
+    return sorted(named, key=lambda one: -float(one["share"]))

@@ -1,0 +1,101 @@
+"use strict";
+// Judgements: keep, redo or doubtful. The browser keeps them for this journal; a result that is made again has none.
+(() => {
+  const { make, number, shown, text } = adacode;
+  const MARKS = ["keep", "redo", "doubtful"];
+  const KEYS = { k: "keep", r: "redo", d: "doubtful" };
+  const LIST_NAME = "redo";
+  const byId = (id) => document.getElementById(id);
+
+  let marks = null; // id → { mark, line }
+  let isKept = true;
+  const listeners = [];
+  const place = () => `adacode.judged.${adacode.store.state.journal}`;
+
+  function read() {
+    if (marks || !adacode.store.state) return marks ?? {};
+    marks = {};
+    try {
+      const known = JSON.parse(localStorage.getItem(place()) ?? "{}");
+      for (const [id, one] of Object.entries(known)) if (MARKS.includes(one?.mark)) marks[id] = one;
+    } catch {
+      isKept = false;
+    }
+    return marks;
+  }
+
+  /** The judgement of an entry, or "". */
+  const of = (entry) => {
+    const one = read()[entry.id];
+    return one && one.line === entry.line ? one.mark : "";
+  };
+
+  /** Sets a judgement; the same one again removes it. */
+  function set(entry, mark) {
+    if (of(entry) === mark) delete read()[entry.id];
+    else read()[entry.id] = { mark, line: entry.line };
+    try {
+      localStorage.setItem(place(), JSON.stringify(marks));
+    } catch {
+      isKept = false;
+    }
+    for (const listener of listeners) listener(entry);
+  }
+
+  /** The bytes of a name: those that are no UTF-8 were read as halves of surrogate pairs. */
+  function bytesOf(name) {
+    const bytes = [];
+    for (const char of name) {
+      const code = char.codePointAt(0);
+      if (code >= 0xdc80 && code <= 0xdcff) bytes.push(code - 0xdc00);
+      else bytes.push(...new TextEncoder().encode(char));
+    }
+    return bytes;
+  }
+
+  /** A file for `--from-file`: a name on each line, or ended by NUL where a name has lines itself. */
+  function listOf(entries) {
+    const isNull = entries.some((entry) => /[\n\r]/.test(entry.source));
+    const bytes = entries.flatMap((entry) => [...bytesOf(entry.source), isNull ? 0 : 10]);
+    return { isNull, blob: new Blob([new Uint8Array(bytes)], { type: "application/octet-stream" }) };
+  }
+
+  /** The lists of what is to be made again: one for each folder of originals and set of options. */
+  function lists() {
+    const groups = new Map();
+    for (const entry of adacode.store.entries.values()) {
+      if (of(entry) === "redo" && entry.list) groups.set(entry.list, [...(groups.get(entry.list) ?? []), entry]);
+    }
+    return [...groups];
+  }
+
+  function section([list, entries], index) {
+    const { isNull, blob } = listOf(entries);
+    const name = `${LIST_NAME}${index ? `-${index + 1}` : ""}.txt`;
+    const address = URL.createObjectURL(blob);
+    const save = make("a", { class: "button", href: address, download: name }, text("download", { name }));
+    const start = adacode.store.state.lists[list];
+    const count = make("p", {}, text("exportCount", { count: number(entries.length) }));
+    const words = `${shown(start)} ~/Downloads/${name}${isNull ? " --null" : ""}`;
+    const command = start ? make("pre", {}, make("code", { tabindex: 0 }, words)) : "";
+    return make("section", {}, count, command, save);
+  }
+
+  function openExport() {
+    const hint = make("p", { class: "small" }, text("exportHint"));
+    const lost = isKept ? null : make("p", { class: "bad" }, text("notKept"));
+    byId("export-lists").replaceChildren(...[hint, lost, ...lists().map(section)].filter(Boolean));
+    byId("export").showModal();
+  }
+
+  function drawExport() {
+    const count = lists().reduce((sum, [, entries]) => sum + entries.length, 0);
+    byId("export-open").textContent = text("export", { count: number(count) });
+    byId("export-open").disabled = count === 0;
+  }
+
+  byId("export-open").addEventListener("click", openExport);
+  byId("export-close").addEventListener("click", () => byId("export").close());
+
+  adacode.judge = { MARKS, KEYS, of, set, drawExport, onChange: (listener) => listeners.push(listener) };
+})();

@@ -1,0 +1,171 @@
+"use strict";
+// Every text of the page, in one table, so that it can be translated. {name} is replaced by a value.
+window.adacode = {};
+
+adacode.TEXTS = {
+  skip: "Skip to the pictures",
+  title: "{name}",
+  search: "Search names",
+  folder: "Folder",
+  outcome: "Outcome",
+  note: "Notes",
+  basis: "Basis",
+  sort: "Sort by",
+  descending: "Descending",
+  originals: "Show originals",
+  judged: "Judged",
+  judge: "Judgement",
+  "judged.keep": "keep",
+  "judged.redo": "redo",
+  "judged.doubtful": "doubtful",
+  "judged.none": "not judged",
+  "judge.keep": "Keep",
+  "judge.redo": "Redo",
+  "judge.doubtful": "Doubtful",
+  export: "Redo list ({count})",
+  exportTitle: "Pictures to make again",
+  exportHint:
+    "The list names the originals. Save it, change the options if you like, and run the command: it replaces these results.",
+  exportCount: "On this list: {count}",
+  download: "Save {name}",
+  notKept: "This browser does not keep judgements after the page is closed.",
+  reset: "Show all",
+  all: "all",
+  "outcome.done": "restored",
+  "outcome.failed": "failed",
+  "outcome.copied": "copied, as large already",
+  "outcome.shrunk": "made smaller",
+  "note.any": "with notes",
+  "note.none": "without notes",
+  "sort.target": "name",
+  "sort.line": "order of the run",
+  "sort.change": "change",
+  "sort.drift": "drift of colours",
+  "sort.pixels": "size of the result",
+  "sort.bytes": "bytes of the result",
+  "sort.seconds": "seconds",
+  top: "(top)",
+  count: "{shown} of {all} pictures",
+  countAll: "{all} pictures",
+  empty: "No picture matches these filters.",
+  none: "There are no results yet.",
+  loading: "Loading …",
+  missing: "The data of this page cannot be read: {file} is missing. Run adacode view on the directory of results.",
+  goingOn: "The run is going on; the page follows it. Last look at the journal: {time}.",
+  stopped: "The run was going on at {time}. If it has ended, adacode view brings the page up to date.",
+  summary: "{done} restored, {skipped} skipped, {failed} failed in {duration}",
+  ended: "ended {time}",
+  stoppedBy: "stopped: {message}",
+  grid: "Pictures",
+  cell: "{name}, {outcome}{notes}",
+  cellNotes: ", {count} notes",
+  notes: "{count} notes",
+  oneNote: "1 note",
+  failed: "failed",
+  noPicture: "no thumbnail",
+  previous: "Previous",
+  next: "Next",
+  close: "Close",
+  place: "{number} of {count}",
+  modes: "How both are shown",
+  zooms: "Zoom",
+  "mode.slider": "Slider",
+  "mode.side": "Side by side",
+  "mode.difference": "Difference",
+  "mode.before": "Before",
+  "mode.after": "After",
+  fit: "Fit",
+  "zoom.1": "1:1",
+  "zoom.8": "8:1",
+  zoomed: "{percent} % of the result's pixels",
+  gain: "Brighter by",
+  stage: "Before and after",
+  before: "Before",
+  after: "After",
+  divider: "Divider between before and after",
+  info: "About this picture",
+  unreachable: "{side}: the file cannot be shown here, so its thumbnail is shown.",
+  reduced: "{side}: browsers cannot show {format}, so a reduced copy is shown.",
+  onlyAfter: "There is no image to compare with.",
+  property: "Property",
+  format: "Format",
+  size: "Pixels",
+  bits: "Bits per channel",
+  colours: "Colours",
+  grey: "grey",
+  rgb: "RGB",
+  withAlpha: "{colours} with alpha",
+  profile: "Colour profile",
+  bytes: "Bytes",
+  pages: "Pages",
+  xmp: "XMP",
+  iptc: "IPTC",
+  byteCount: "{count} bytes",
+  absent: "–",
+  about: "This picture",
+  source: "Original",
+  result: "Result",
+  open: "Open",
+  seconds: "Seconds of work",
+  precision: "Computed in",
+  made: "Made",
+  changeOf: "Change",
+  driftOf: "Drift of colours",
+  ofScale: "{value} % of full scale",
+  bases: "Mixing weights: where each basis weighs most",
+  share: "{value} %",
+  histogram: "Histogram",
+  histogramText: "Distribution of red, green and blue values, {side}",
+  metadata: "Before and after",
+  exif: "EXIF",
+  error: "Error",
+  notesTitle: "Notes",
+  command: "Make it again",
+  copy: "Copy",
+  copied: "Copied",
+  keys: "Keys",
+  keysText:
+    "In the grid and in a picture: K, R and D judge: keep, redo, doubtful. In the grid: arrow keys, Home, End, Page Up and Page Down move, Enter opens, B shows originals, / searches. " +
+    "In a picture: ← and → go on, Space shows the other one, 1 to 5 choose how both are shown, + and − zoom, " +
+    "0 fits, Z shows 1:1 and X 8:1, Shift with arrow keys moves, [ and ] move the divider, Esc closes.",
+};
+
+/** The text of a key, with values in it. */
+adacode.text = (key, values = {}) =>
+  adacode.TEXTS[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+
+/**
+ * A text from outside in visible characters: controls, characters that change the direction of others, bytes of names
+ * that are no UTF-8, and halves of surrogate pairs are shown as escapes.
+ */
+adacode.shown = (text) =>
+  String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}]/gu, (char) => {
+    const code = char.codePointAt(0);
+    if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;
+    if (code <= 0xff) return `\\x${code.toString(16).padStart(2, "0")}`;
+    return `\\u{${code.toString(16)}}`;
+  });
+
+/** The name of a side of a picture: that of a folder, where results of several runs are compared. */
+adacode.sideOf = (entry, side) => {
+  const named = entry.sides.length === 2 ? entry.sides[side === "before" ? 0 : 1] : "";
+  return named ? adacode.shown(named) : adacode.text(side);
+};
+
+/** An element with attributes and children; strings become text, never markup. */
+adacode.make = (tag, attributes = {}, ...children) => {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+};
+
+adacode.number = (value) => (value === null || value === undefined ? "" : value.toLocaleString("en"));
+
+adacode.time = (iso) => {
+  const moment = new Date(iso);
+  return Number.isNaN(moment.getTime()) ? adacode.shown(iso) : moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+};

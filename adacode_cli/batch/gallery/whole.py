@@ -1,0 +1,95 @@
+"""A gallery that needs no other files: with copies of originals and results, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from adacode_cli import atomic, formats
+from adacode_cli.batch.contents import Content, holds
+from adacode_cli.batch.gallery.entries import Fields, digest_in, identifier
+from adacode_cli.batch.gallery.folder import Gallery
+from adacode_cli.batch.gallery.places import GALLERY, PAGE, picture_name, url_of_output
+from adacode_cli.batch.output_files import make_directory
+from adacode_cli.batch.state_files import is_path
+from adacode_cli.errors import OutputError
+
+_FILES = "files"
+_ENDINGS = (".webp", ".json", "-before.webp", "-after.webp")
+
+
+def check_place(folder: Path) -> None:
+    """Raises OutputError unless `folder` is new, empty, or a gallery that was written there before."""
+    if not os.path.lexists(folder):
+        return
+    hint = "Choose a new directory for --self-contained."
+    if not folder.is_dir():
+        raise OutputError("exists and is not a directory", path=folder, hint=hint)
+    if any(folder.iterdir()) and not ((folder / PAGE).is_file() and (folder / "app" / "data.js").is_file()):
+        raise OutputError("holds files that are not of a page of adacode", path=folder, hint=hint)
+
+
+def copy_whole(gallery: Gallery, folder: Path, on_copy: Callable[[int, int], None]) -> Gallery:
+    """Writes the page of `gallery`, its pictures, originals and results into `folder`, and returns the new gallery.
+
+    on_copy: called with the number of an output, from 1, and the number of all. Originals that are not there any more
+    are left out. Raises OutputError, JournalError.
+    """
+    check_place(folder)
+    copied: dict[str, tuple[str | None, str | None]] = {}
+    lines = list(gallery.last_lines())
+    for number, fields in enumerate(lines, 1):
+        on_copy(number, len(lines))
+        copied[fields["target"]] = _copied(gallery, folder, fields)
+    whole = Gallery(gallery.root, folder, lambda fields: copied.get(fields["target"], (None, None)))
+    commands = gallery.folder / "commands.json"
+    if commands.is_file():
+        _copy(commands, folder / "commands.json")
+    whole.begin(running=False)
+    return whole
+
+
+def _copied(gallery: Gallery, folder: Path, fields: Fields) -> tuple[str | None, str | None]:
+    """(address of the original, address of the result) in `folder`, after copying them and their pictures."""
+    sha256, name = digest_in(fields.get("sha256")), identifier(fields["target"])
+    for ending in _ENDINGS if sha256 else ():
+        picture = picture_name(sha256, ending)
+        if (gallery.folder / picture).is_file():
+            _copy(gallery.folder / picture, folder / picture)
+    path, original, result = fields.get("path"), None, None
+    if is_path(path) and (source_sha256 := digest_in(fields.get("source_sha256"))):
+        original = _file(Path(str(path)), source_sha256, folder, f"{name}-original")
+    if sha256 and url_of_output(fields["target"]):
+        result = _file(gallery.root / fields["target"], sha256, folder, f"{name}-result")
+    return original, result
+
+
+def _file(source: Path, sha256: str, folder: Path, name: str) -> str | None:
+    """The address of the copy of an image, under a name of our own.
+
+    None if it is not there, has another content than the journal says, or is no image by its name: a forged journal
+    must not bring other files of this machine into a page that may be passed on.
+    """
+    suffix = source.suffix.lower()
+    is_image = formats.of_input_suffix(suffix) is not None or formats.of_suffix(suffix) is not None
+    address = f"{_FILES}/{name[:2]}/{name}{suffix}"
+    with suppress(OSError, ValueError):
+        if is_image and holds(source, Content(source.stat().st_size, sha256)):
+            _copy(source, folder / address)
+            return address
+    return None
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a file. Raises OSError if the source cannot be read, and OutputError."""
+    make_directory(target.parent)
+    with source.open("rb") as file, atomic.replacing(target, durable=False) as copy:
+        shutil.copyfileobj(file, copy)
+
+
+def gallery_of(root: Path) -> Gallery:
+    """The gallery in an output tree."""
+    return Gallery(root, root / GALLERY)
