@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from adacode_cli.batch.claims import claim_path
 from adacode_cli.batch.cluster.carried import CarriedFiles, unpacked
 from adacode_cli.batch.cluster.sameness import versions
+from adacode_cli.batch.cluster.shared import SHARED, require_marks
 from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
@@ -34,7 +35,6 @@ LISTENING_S = 5.0
 _FORGOTTEN_S = 120.0
 _AHEAD_S = 0.5
 _MOST_JOBS = 64
-_SHARED = "Every machine of the cluster must see inputs and outputs under the same paths, for example by NFS."
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,14 @@ class ClusterTask:
     """What a worker does.
 
     task: as for a process of one machine. folder: the working directory of the run, in which paths begin.
-    inputs: what must be there, as it was typed. most_jobs: how many a worker may have at once.
+    inputs: what must be there, as it was typed. marks: as in `shared.marked`.
+    most_jobs: how many a worker may have at once.
     """
 
     task: WorkerTask
     folder: str
     inputs: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     most_jobs: int = _MOST_JOBS
 
 
@@ -108,15 +110,16 @@ def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run) -> None:
 
 def _enter(task: ClusterTask, host: str) -> None:
     """Changes to the working directory of the run. Raises UsageError or InputError if this machine does not see it, or
-    an input.
+    an input, or a folder to which the run writes.
     """
     try:
         os.chdir(task.folder)
     except OSError as error:
-        raise UsageError(f"the working directory {task.folder} is not there on {host}", hint=_SHARED) from error
+        raise UsageError(f"the working directory {task.folder} is not there on {host}", hint=SHARED) from error
     for path in task.inputs:
         if not os.path.lexists(path):
-            raise InputError(f"is not there on {host}, a machine of the cluster", path=path, hint=_SHARED)
+            raise InputError(f"is not there on {host}, a machine of the cluster", path=path, hint=SHARED)
+    require_marks(task.marks)
 
 
 class _Run(Parent):
@@ -201,7 +204,7 @@ class _Run(Parent):
         """As `Coordinator.take`. Raises UsageError if this machine does not see the claim that the run has on it."""
         if not os.path.lexists(claim_path(job.root, job.name)):
             what = f"on {socket.gethostname()}, a machine of the cluster, this is not the output directory of the run"
-            raise UsageError(what, path=job.root, hint=_SHARED)
+            raise UsageError(what, path=job.root, hint=SHARED)
         return super().take(job)
 
     def started(self, job: Job) -> None:

@@ -15,6 +15,7 @@ from adacode_cli.batch.cluster.carried import CarriedFiles
 from adacode_cli.batch.cluster.connection import Node, connected, keep_handlers, nodes, resolved, watched
 from adacode_cli.batch.cluster.local_cluster import local_cluster
 from adacode_cli.batch.cluster.ray_worker import Needs, Presence, RayWorker
+from adacode_cli.batch.cluster.shared import folders_beside, marked
 from adacode_cli.batch.dispatched import Dispatched
 from adacode_cli.batch.dispatcher import Dispatcher
 from adacode_cli.batch.plan import Job
@@ -83,15 +84,16 @@ class ClusterExecutor(Dispatched):
             gpus = sum(place.device != "cpu" for place in here)
             with local_cluster(cpus=len(here) * _cpus(gpus), gpus=gpus) as address, self._driving(address):
                 needs = Needs(_cpus(gpus), min(1, gpus))
-                self._workers = self._made([(place, needs) for place in here])
-                with watched(address, self._lose):
+                with self._made([(place, needs) for place in here]), watched(address, self._lose):
                     yield self._workers
             return
         address = resolved(self._request.address)
-        with self._driving(address):
-            self._workers = self._made(placements_on(nodes(), self._request))
-            with watched(address, self._lose):
-                yield self._workers
+        with (
+            self._driving(address),
+            self._made(placements_on(nodes(), self._request)),
+            watched(address, self._lose),
+        ):
+            yield self._workers
 
     def _lose(self, error: DeviceError) -> None:
         """Has the run end because the cluster is gone. Called in another thread."""
@@ -111,21 +113,24 @@ class ClusterExecutor(Dispatched):
         finally:
             is_connected.set()
 
-    def _made(self, places: Sequence[tuple[WorkerPlacement, Needs]]) -> list[RayWorker]:
-        """A worker for each place. What they share goes to Ray's object store once."""
+    @contextmanager
+    def _made(self, places: Sequence[tuple[WorkerPlacement, Needs]]) -> Iterator[None]:
+        """Within the block, `_workers` has a worker for each place. What they share goes to Ray's object store once."""
         import ray
 
         most = max(4, min(_MOST_JOBS, _MOST_JOBS_OF_ALL // len(places)))
         carried = ray.put(self._request.carried)
         stored: dict[WorkerPlacement, object] = {}
         presence = Presence()
-        workers = []
-        for place, needs in places:
-            if place not in stored:
-                task = ClusterTask(replace(self._task, placement=place), os.getcwd(), self._request.inputs, most)  # noqa: PTH109
-                stored[place] = ray.put(pickle.dumps(task))
-            workers.append(RayWorker(needs, stored[place], carried, presence))
-        return workers
+        here = os.getcwd()  # noqa: PTH109
+        with marked(folders_beside(self._task.description)) as marks:
+            for place, needs in places:
+                if place not in stored:
+                    of_place = replace(self._task, placement=place)
+                    task = ClusterTask(of_place, here, self._request.inputs, marks, most)
+                    stored[place] = ray.put(pickle.dumps(task))
+                self._workers.append(RayWorker(needs, stored[place], carried, presence))
+            yield
 
 
 def _cpus(gpus: int) -> int:
