@@ -33,7 +33,7 @@ from adacode_cli.batch.claiming import Claiming
 from adacode_cli.batch.executor import Assignment, Coordinator
 from adacode_cli.batch.outcome import Outcome, ends_the_run, failed_job
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.worker_handle import Given, Room, WorkerHandle
+from adacode_cli.batch.worker_handle import Given, Room, Seen, WorkerHandle
 from adacode_cli.errors import DeviceError, translated
 
 # After an interruption, workers write finished results; a run has 1.7 s for everything.
@@ -87,6 +87,7 @@ class Dispatcher:
     paths: as `Executor.paths`.
     joining: gives further workers; it is entered and left in the thread, before the others start and after all ended.
     pixels_of: the pixels of a job's image, for workers that ask for so many; 0 if they are not known.
+    seen_of: as `Given.seen`.
     claims_ahead: how many jobs are claimed before a worker asks for them.
     """
 
@@ -97,6 +98,7 @@ class Dispatcher:
         *,
         joining: AbstractContextManager[Sequence[WorkerHandle]] | None = None,
         pixels_of: Callable[[Job], int] = lambda _job: 0,
+        seen_of: Callable[[Job], tuple[Seen, ...]] = lambda _job: (),
         claims_ahead: int = 0,
     ) -> None:
         self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
@@ -104,6 +106,7 @@ class Dispatcher:
         self._paths = paths
         self._joining = joining
         self._pixels_of = pixels_of
+        self._seen_of = seen_of
         self._claims_ahead = claims_ahead
         self._numbers = itertools.count()
         self._first: tuple[str, WorkerHandle] | None = None
@@ -200,7 +203,7 @@ class Dispatcher:
                 break
             one = self._pixels_of(assignment.job) if room.jobs > 1 else 0
             pixels += one or room.pixels  # An image of unknown size may be a large one.
-            given.append(Given(next(self._numbers), assignment, one))
+            given.append(Given(next(self._numbers), assignment, one, self._seen_of(assignment.job)))
         return given
 
     def _next(self, execution: _Execution, *, may_retry: bool = True) -> Assignment | None:

@@ -29,12 +29,25 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A file as the machine of the run sees it: its size and the time of its last change."""
+
+    path: str
+    num_bytes: int
+    changed_ns: int
+
+
+@dataclass(frozen=True)
 class Given:
-    """An assignment with its number in the run. pixels: of its image, as far as its header tells; 0: not known."""
+    """An assignment with its number in the run. pixels: of its image, as far as its header tells; 0: not known.
+
+    seen: the files that it reads, for a worker on another machine.
+    """
 
     number: int
     assignment: Assignment
     pixels: int = 0
+    seen: tuple[Seen, ...] = ()
 
 
 class WorkerHandle(ABC):

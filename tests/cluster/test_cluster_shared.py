@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from ray_cluster import FAULTY, PATIENCE_S
 from test_cluster_runs import tree
 
-from adacode_cli.batch.cluster.actor import ClusterTask, _enter
-from adacode_cli.batch.cluster.shared import marked
+from adacode_cli.batch.claims import Claims
+from adacode_cli.batch.cluster.actor import ClusterTask, _enter, _Run
+from adacode_cli.batch.cluster.shared import marked, seen_of
 from adacode_cli.batch.description import Description, NetworkDescription
+from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.worker import WorkerPlacement, WorkerTask
-from adacode_cli.errors import UsageError
+from adacode_cli.batch.worker_handle import Given
+from adacode_cli.errors import InputError, UsageError
 
 TASK = WorkerTask(Description(NetworkDescription(), "sr"), WorkerPlacement("cpu", 1, 1), False, 1.0, None)
+
+
+class Job(SimpleNamespace):
+    def __hash__(self):
+        return hash(self.name)
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Two jobs with files, and claims on their outputs."""
+    found = []
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"pixels")
+        out = tmp_path / "out"
+        found.append(Job(name=name, source=tmp_path / name, root=out, target=out / name))
+    claims = [Claims(job.root).take(job.name, [job.target]) for job in found]
+    yield found
+    for claim in claims:
+        claim.release()
+
+
+def taken(run: _Run, jobs: list[Job]) -> list[Job]:
+    """The jobs, given to a worker as the run sees them."""
+    run.answer([Given(number, Assignment(job), 1, seen_of(TASK.description, job)) for number, job in enumerate(jobs)])
+    given = run.jobs()
+    return [next(given) for _ in jobs]
+
+
+def test_a_machine_with_files_of_its_own_ends_the_run(jobs):
+    run = _Run()
+    first, _ = taken(run, jobs)
+    first.source.write_bytes(b"others")  # the same size; an older copy has another time
+    os.utime(first.source, ns=(1, 1))
+    with pytest.raises(UsageError, match=r"is another file on .*, a machine of the cluster"):
+        run.take(first)
+
+
+def test_a_file_that_was_changed_just_now_fails_alone(jobs):
+    run = _Run()
+    first, second = taken(run, jobs)
+    assert run.take(first) is not None
+    second.source.write_bytes(b"other pixels")
+    with pytest.raises(InputError, match="or was changed just now"):
+        run.take(second)
 
 
 def test_a_machine_with_another_folder_of_the_same_name_is_refused(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from adacode_cli.batch.claims import claim_path
 from adacode_cli.batch.cluster.carried import CarriedFiles, unpacked
 from adacode_cli.batch.cluster.sameness import versions
-from adacode_cli.batch.cluster.shared import SHARED, require_marks
+from adacode_cli.batch.cluster.shared import SHARED, other_file, require_marks
 from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
@@ -132,6 +132,7 @@ class _Run(Parent):
         self._messages: deque[tuple[object, ...]] = deque()
         self._waiting: deque[Given] = deque()
         self._has_asked = self._is_dry = self._may_stop = self._is_stopping = False
+        self._sees_files = False
         self._heard = time.monotonic()
         self._pace = _Pace()
 
@@ -201,10 +202,17 @@ class _Run(Parent):
             return None
 
     def take(self, job: Job) -> Assignment | None:
-        """As `Coordinator.take`. Raises UsageError if this machine does not see the claim that the run has on it."""
+        """As `Coordinator.take`. Raises UsageError if this machine does not see the claim that the run has on it, or
+        other files than the run; InputError if it is this file alone.
+        """
         if not os.path.lexists(claim_path(job.root, job.name)):
             what = f"on {socket.gethostname()}, a machine of the cluster, this is not the output directory of the run"
             raise UsageError(what, path=job.root, hint=SHARED)
+        if other := other_file(self._known[job].seen):
+            what = f"is another file on {socket.gethostname()}, a machine of the cluster, or was changed just now"
+            kind = InputError if self._sees_files else UsageError
+            raise kind(what, path=other, hint=SHARED)
+        self._sees_files = True
         return super().take(job)
 
     def started(self, job: Job) -> None:

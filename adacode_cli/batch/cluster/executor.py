@@ -15,7 +15,7 @@ from adacode_cli.batch.cluster.carried import CarriedFiles
 from adacode_cli.batch.cluster.connection import Node, connected, keep_handlers, nodes, resolved, watched
 from adacode_cli.batch.cluster.local_cluster import local_cluster
 from adacode_cli.batch.cluster.ray_worker import Needs, Presence, RayWorker
-from adacode_cli.batch.cluster.shared import folders_beside, marked
+from adacode_cli.batch.cluster.shared import folders_beside, marked, seen_of
 from adacode_cli.batch.dispatched import Dispatched
 from adacode_cli.batch.dispatcher import Dispatcher
 from adacode_cli.batch.plan import Job
@@ -66,7 +66,12 @@ class ClusterExecutor(Dispatched):
             return 0 if header is None else header.width * header.height * max(1, header.pages)
 
         dispatcher = Dispatcher(
-            (), task.description.paths, joining=self._joining(), pixels_of=pixels_of, claims_ahead=_CLAIMS_AHEAD
+            (),
+            task.description.paths,
+            joining=self._joining(),
+            pixels_of=pixels_of,
+            seen_of=partial(seen_of, task.description),
+            claims_ahead=_CLAIMS_AHEAD,
         )
         super().__init__(task.description, dispatcher)
 

@@ -1,4 +1,4 @@
-"""Whether the machine of a worker sees the folders of the run, and not others of the same names."""
+"""Whether the machine of a worker sees the files and folders of the run, and not others of the same names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 
 from adacode_cli.batch.description import Description
 from adacode_cli.batch.output_files import make_directory
-from adacode_cli.errors import OutputError, UsageError, translated
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.worker_handle import Seen
+from adacode_cli.errors import InputError, OutputError, UsageError, translated
 
 SHARED = "Every machine of the cluster must see inputs and outputs under the same paths, for example by NFS."
 
@@ -56,3 +58,30 @@ def require_marks(marks: Iterable[str]) -> None:
         if not os.path.lexists(mark):
             what = f"on {socket.gethostname()}, a machine of the cluster, this is not the directory of the run"
             raise UsageError(what, path=os.path.dirname(mark), hint=SHARED)  # noqa: PTH120
+
+
+def seen_of(description: Description, job: Job) -> tuple[Seen, ...]:
+    """The source of a job and its mask, as this machine sees them; without what cannot be looked at."""
+    paths = [job.source]
+    if description.holes is not None:
+        with suppress(InputError):  # The worker meets it too.
+            mask = description.holes.file_for(job.source)
+            paths += [mask] if mask is not None else []
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            status = path.stat()
+            found.append(Seen(str(path), status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+def other_file(seen: Iterable[Seen]) -> str | None:
+    """The first of the files that is not here as it was seen; None if all are."""
+    for one in seen:
+        try:
+            status = os.stat(one.path)  # noqa: PTH116
+        except OSError:
+            return one.path
+        if (status.st_size, status.st_mtime_ns) != (one.num_bytes, one.changed_ns):
+            return one.path
+    return None
