@@ -5,7 +5,8 @@ the start of a worker, a message, a line of the journal. The main thread receive
 
 A worker that ends for any reason is replaced. The files that it had begun are tried once more after all others, one at
 a time, while the other workers are idle. A file with which a worker ends for the second time fails. Files that waited
-there are given to another worker at once.
+there are given to another worker at once. If devices fail one after another and no file is restored in between, every
+file meets that, and the run ends with the last error.
 
 When the run stops, the claim of an unfinished file is given up only if its worker has said that it will not finish it.
 A worker that had to be killed may have written the output without saying so. Then the claim stays as a file, by which
@@ -31,7 +32,7 @@ from typing import Any
 from adacode_cli import atomic
 from adacode_cli.batch.claiming import Claiming
 from adacode_cli.batch.executor import Assignment, Coordinator
-from adacode_cli.batch.outcome import Outcome, ends_the_run, failed_job
+from adacode_cli.batch.outcome import Outcome, Result, ends_the_run, failed_job
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.worker_handle import Given, Room, Seen, WorkerHandle
 from adacode_cli.errors import DeviceError, translated
@@ -39,6 +40,8 @@ from adacode_cli.errors import DeviceError, translated
 # After an interruption, workers write finished results; a run has 1.7 s for everything.
 GRACE_S = 1.35
 _MOST_MESSAGES = 256
+# Devices that may fail in sequence, with no file restored in between, besides one for each worker.
+_MOST_FAILED_DEVICES = 2
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class Dispatcher:
         self._claims_ahead = claims_ahead
         self._numbers = itertools.count()
         self._first: tuple[str, WorkerHandle] | None = None
+        self._failed_devices = 0
         self._is_started = False
         self._is_stopping = threading.Event()
         self._begun: deque[_Execution] = deque()
@@ -288,6 +292,8 @@ class Dispatcher:
             if outcome is None:  # Something else than this run has interrupted it; its end comes next.
                 worker.returned.append(assignment)
             else:
+                if outcome.result is Result.DONE:
+                    self._failed_devices = 0
                 self._end(execution, assignment.job, outcome)
 
     def _end(self, execution: _Execution, job: Job, outcome: Outcome) -> None:
@@ -306,11 +312,13 @@ class Dispatcher:
     def _died(self, worker: WorkerHandle) -> None:
         """Starts another worker in the place of one that has ended, and has its jobs tried once more."""
         how, (begun, waiting) = worker.how_it_ended(), worker.lost()
+        error = worker.error_about_file(how)
         if not self._is_started:
-            raise worker.error_about(f"ended while it was starting ({how})")
+            raise worker.failure or worker.error_about(f"ended while it was starting ({how})")
+        self._count_failed_device(worker)
         for assignment in begun:
             self._remove_leftovers(assignment)
-        worker.start_again()
+        self._replace(worker)
         if self._execution is None:
             return
         for assignment in waiting:
@@ -321,7 +329,24 @@ class Dispatcher:
                 self._execution.were_waiting.add(assignment.job)
                 self._execution.given_back.append(assignment)
         for assignment in begun:
-            self._try_again(self._execution, assignment, worker.error_about_file(how))
+            self._try_again(self._execution, assignment, error)
+
+    def _count_failed_device(self, worker: WorkerHandle) -> None:
+        """Raises the error of a device if too many have failed since a file was restored."""
+        if worker.failure is not None and worker.is_ready:
+            self._failed_devices += 1
+            if self._failed_devices > len(self.workers) + _MOST_FAILED_DEVICES:
+                raise worker.failure
+
+    def _replace(self, worker: WorkerHandle) -> None:
+        """Starts another worker in the place of one; or goes on without it if that fails again and again."""
+        try:
+            worker.start_again()
+        except DeviceError:
+            others = [one for one in self.workers if one is not worker]
+            if not worker.is_dispensable or not any(one.is_ready for one in others):
+                raise
+            self.workers = others
 
     def _try_again(self, execution: _Execution, assignment: Assignment, error: DeviceError) -> None:
         """Has a file tried again with which a worker ended; fails it if it was the second one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
@@ -44,6 +45,7 @@ class Thread(WorkerHandle):
     def __init__(self, behaviour) -> None:
         super().__init__()
         self.behaviour, self.given, self.starts = behaviour, [], 0
+        self.is_broken = False
 
     @property
     def connection(self):
@@ -61,8 +63,16 @@ class Thread(WorkerHandle):
         self._heard, self.tell = Pipe(duplex=False)
         self.starts += 1
         self.is_ready = self.is_waiting = False
+        if self.is_broken:
+            self.fail()
+            return
         self.tell.send(("ready", "a" * 64))
         self.tell.send(("next", Room(4, 1000)))
+
+    def fail(self):
+        """The device fails, as in a worker of a cluster."""
+        self.failure = DeviceError("the device is gone")
+        self.tell.close()
 
     def _message(self):
         try:
@@ -132,9 +142,13 @@ class Description:
         return (job.target,)
 
 
-def carried_out(names, worker, pixels=100, **options) -> Coordinator:
+class Dispensable(Thread):
+    is_dispensable: ClassVar[bool] = True
+
+
+def carried_out(names, *workers, pixels=100, **options) -> Coordinator:
     coordinator = Coordinator()
-    dispatcher = Dispatcher([worker], Description.paths, pixels_of=lambda _job: pixels, **options)
+    dispatcher = Dispatcher(workers, Description.paths, pixels_of=lambda _job: pixels, **options)
     with Dispatched(Description(), dispatcher) as executor:
         executor.start()
         executor.execute([Job(name) for name in names], coordinator)
@@ -150,7 +164,7 @@ def finish(worker, given):
 @pytest.mark.parametrize(("pixels", "size"), [(100, 4), (500, 2), (5000, 1), (0, 1)])
 def test_a_worker_gets_as_many_jobs_as_it_has_room_for(pixels, size, ahead):
     worker, names = Thread(finish), list("abcdefgh")
-    coordinator = carried_out(names, worker, pixels, claims_ahead=ahead)
+    coordinator = carried_out(names, worker, pixels=pixels, claims_ahead=ahead)
     assert [name for name, _ in coordinator.done] == names
     assert [len(given) for given in worker.given] == [size] * (8 // size)
     assert coordinator.given_up == []
@@ -182,6 +196,45 @@ def test_a_file_that_ends_workers_before_they_say_so_fails_in_the_end():
     worker = Thread(die)
     coordinator = carried_out("ab", worker)
     assert sorted((name, str(result)) for name, result in coordinator.done) == [("a", "failed"), ("b", "done")]
+
+
+def test_a_device_that_is_lost_for_good_costs_its_worker_only():
+    def break_down(worker, given):
+        if given:
+            worker.tell.send(("begun", given[0].number))
+            worker.is_broken = True
+            worker.fail()
+
+    broken = Dispensable(break_down)
+
+    def work_when_the_other_is_gone(worker, given):
+        if given:
+            assert done_within_a_minute(lambda: broken.is_broken)
+            worker.finish(given)
+
+    coordinator = carried_out("abcdefgh", broken, Dispensable(work_when_the_other_is_gone))
+    assert {name: str(result) for name, result in coordinator.done} == dict.fromkeys("abcdefgh", "done")
+    assert broken.starts == 1 + broken.max_failed_starts
+
+
+@pytest.mark.parametrize("kind", [Thread, Dispensable])
+def test_a_device_error_that_every_file_meets_ends_the_run(kind):
+    def fail(worker, given):
+        if given:
+            worker.tell.send(("begun", given[0].number))
+            worker.fail()
+
+    worker = kind(fail)
+    with pytest.raises(DeviceError, match="the device is gone"):
+        carried_out("abcdefghijkl", worker)
+    assert worker.starts == 4
+
+
+def done_within_a_minute(condition) -> bool:
+    until = time.monotonic() + 60
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
 
 
 def test_claims_that_nobody_asked_for_are_given_up():

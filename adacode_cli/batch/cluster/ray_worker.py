@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from adacode_cli.batch.cluster.actor import Introduction, WorkerActor
 from adacode_cli.batch.cluster.connection import INSTALL
 from adacode_cli.batch.cluster.sameness import require_same, versions
-from adacode_cli.batch.worker_handle import Given, WorkerHandle
+from adacode_cli.batch.worker_handle import Given, WorkerHandle, WorkerTraceback
 from adacode_cli.errors import AdaCodeError, DeviceError, UsageError, WeightsError, translated
 
 # The run begins without a worker for which the cluster has had no place so long; and without any it ends.
@@ -72,6 +72,7 @@ class RayWorker(WorkerHandle):
     says_begun: ClassVar[bool] = True
     called: ClassVar[str] = "workers"
     alone: ClassVar[str] = "--engine local"
+    is_dispensable: ClassVar[bool] = True
 
     def __init__(self, needs: Needs, task: object, carried: object, presence: Presence) -> None:
         super().__init__()
@@ -159,7 +160,9 @@ class RayWorker(WorkerHandle):
         if message and message[0] == "lost":
             raise message[1]
         # A device that fails costs the run this worker, and not all others.
-        if message and message[0] == "error" and isinstance(message[1], DeviceError) and self.is_ready:
+        if message and message[0] == "error" and isinstance(message[1], DeviceError):
+            self.failure = message[1]
+            self.failure.__cause__ = WorkerTraceback(f"in the worker for {self._place}:\n{message[2]}")
             self._link.how = message[1].message
             return None
         return message
