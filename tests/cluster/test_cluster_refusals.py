@@ -141,7 +141,7 @@ class Job(SimpleNamespace):
 
 
 def given(number: int, pixels: int, root: Path) -> Given:
-    return Given(number, Assignment(Job(name=f"{number}.png", root=root)), pixels)
+    return Given(number, Assignment(Job(name=f"{number}.png", root=root, target=root / f"{number}.png")), pixels)
 
 
 def test_a_worker_asks_for_as_much_as_it_restores_in_half_a_second(monkeypatch, tmp_path):

@@ -10,14 +10,16 @@ import pytest
 from ray_cluster import FAULTY, PATIENCE_S
 from test_cluster_runs import tree
 
-from adacode_cli.batch.claims import Claims
+from adacode_cli import atomic
+from adacode_cli.batch.claims import Claims, claim_path, own_token
 from adacode_cli.batch.cluster.actor import ClusterTask, _enter, _Run
 from adacode_cli.batch.cluster.shared import marked, seen_of
 from adacode_cli.batch.description import Description, NetworkDescription
 from adacode_cli.batch.executor import Assignment
+from adacode_cli.batch.output_files import write_new
 from adacode_cli.batch.worker import WorkerPlacement, WorkerTask
 from adacode_cli.batch.worker_handle import Given
-from adacode_cli.errors import InputError, UsageError
+from adacode_cli.errors import InputError, OutputError, UsageError
 
 TASK = WorkerTask(Description(NetworkDescription(), "sr"), WorkerPlacement("cpu", 1, 1), False, 1.0, None)
 
@@ -43,6 +45,7 @@ def jobs(tmp_path):
 
 def taken(run: _Run, jobs: list[Job]) -> list[Job]:
     """The jobs, given to a worker as the run sees them."""
+    run.token = own_token()
     run.answer([Given(number, Assignment(job), 1, seen_of(TASK.description, job)) for number, job in enumerate(jobs)])
     given = run.jobs()
     return [next(given) for _ in jobs]
@@ -63,6 +66,25 @@ def test_a_file_that_was_changed_just_now_fails_alone(jobs):
     assert run.take(first) is not None
     second.source.write_bytes(b"other pixels")
     with pytest.raises(InputError, match="or was changed just now"):
+        run.take(second)
+
+
+def test_a_worker_that_was_given_up_writes_no_file(jobs, monkeypatch):
+    monkeypatch.setattr(atomic, "_checks_before_rename", [])
+    run = _Run()
+    first, second = taken(run, jobs)
+    assert run.take(first) is not None
+    atomic.check_before_rename(run.require_claim)
+    write_new(first.target, b"restored")
+    # Another run has the claim now.
+    claim = claim_path(first.root, first.name)
+    claim.write_text(claim.read_text().replace(own_token(), "another"))
+    with pytest.raises(OutputError, match="the run has no claim on it any more"):
+        write_new(first.target, b"later")
+    assert first.target.read_bytes() == b"restored"
+    assert [path.name for path in first.root.iterdir() if path.is_file()] == ["a.png"]
+    claim_path(second.root, second.name).unlink()
+    with pytest.raises(UsageError, match="this is not the output directory of the run"):
         run.take(second)
 
 

@@ -17,10 +17,12 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from adacode_cli.batch.claims import claim_path
+from adacode_cli import atomic
+from adacode_cli.batch.claims import is_claimed_by
 from adacode_cli.batch.cluster.carried import CarriedFiles, unpacked
 from adacode_cli.batch.cluster.sameness import versions
 from adacode_cli.batch.cluster.shared import SHARED, other_file, require_marks
@@ -29,7 +31,7 @@ from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.worker import Parent, WorkerTask, carry_out, sendable, take_place
 from adacode_cli.batch.worker_handle import Given, Room
-from adacode_cli.errors import EXIT_INTERRUPTED, InputError, UsageError
+from adacode_cli.errors import EXIT_INTERRUPTED, InputError, OutputError, UsageError
 
 LISTENING_S = 5.0
 _FORGOTTEN_S = 120.0
@@ -50,6 +52,7 @@ class ClusterTask:
     folder: str
     inputs: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
+    token: str = ""
     most_jobs: int = _MOST_JOBS
 
 
@@ -95,7 +98,9 @@ def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run) -> None:
     host = socket.gethostname()
     try:
         cluster_task: ClusterTask = pickle.loads(task_bytes)
-        run.most_jobs = cluster_task.most_jobs
+        run.most_jobs, run.token = cluster_task.most_jobs, cluster_task.token
+        run.paths = cluster_task.task.description.paths
+        atomic.check_before_rename(run.require_claim)
         _enter(cluster_task, host)
         task = cluster_task.task
         take_place(task.placement)
@@ -127,7 +132,9 @@ class _Run(Parent):
 
     def __init__(self) -> None:
         super().__init__()
-        self.most_jobs = _MOST_JOBS
+        self.most_jobs, self.token = _MOST_JOBS, ""
+        self.paths: Callable[[Job], tuple[Path, ...]] = lambda job: (job.target,)
+        self._writing: dict[Path, Job] = {}
         self._changed = threading.Condition()
         self._messages: deque[tuple[object, ...]] = deque()
         self._waiting: deque[Given] = deque()
@@ -205,7 +212,7 @@ class _Run(Parent):
         """As `Coordinator.take`. Raises UsageError if this machine does not see the claim that the run has on it, or
         other files than the run; InputError if it is this file alone.
         """
-        if not os.path.lexists(claim_path(job.root, job.name)):
+        if not is_claimed_by(self.token, job.root, job.name):
             what = f"on {socket.gethostname()}, a machine of the cluster, this is not the output directory of the run"
             raise UsageError(what, path=job.root, hint=SHARED)
         if other := other_file(self._known[job].seen):
@@ -213,7 +220,18 @@ class _Run(Parent):
             kind = InputError if self._sees_files else UsageError
             raise kind(what, path=other, hint=SHARED)
         self._sees_files = True
+        self._writing |= dict.fromkeys(self.paths(job), job)
         return super().take(job)
+
+    def require_claim(self, path: Path) -> None:
+        """Raises OutputError if a file of a job is to get its name, but the run has no claim on the job any more.
+
+        Then it has given up this worker, or has ended, and another one may write the same file.
+        """
+        job = self._writing.get(path)
+        if job is not None and not is_claimed_by(self.token, job.root, job.name):
+            hint = "Run the same command again: it goes on."
+            raise OutputError("is not written: the run has no claim on it any more", path=path, hint=hint)
 
     def started(self, job: Job) -> None:
         """As `Coordinator.started`."""
@@ -224,6 +242,8 @@ class _Run(Parent):
         """As `Coordinator.ended`."""
         if (given := self._known.get(job)) is not None:
             self._pace.add(given.pixels)
+            for path in self.paths(job):
+                self._writing.pop(path, None)
         super().ended(job, outcome)
 
     def page_finished(self, job: Job, page: int, num_pages: int) -> None:

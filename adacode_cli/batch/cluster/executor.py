@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from adacode_cli.batch.claims import own_token
 from adacode_cli.batch.cluster.actor import ClusterTask
 from adacode_cli.batch.cluster.carried import CarriedFiles
 from adacode_cli.batch.cluster.connection import Node, connected, keep_handlers, nodes, resolved, watched
@@ -132,7 +133,7 @@ class ClusterExecutor(Dispatched):
             for place, needs in places:
                 if place not in stored:
                     of_place = replace(self._task, placement=place)
-                    task = ClusterTask(of_place, here, self._request.inputs, marks, most)
+                    task = ClusterTask(of_place, here, self._request.inputs, marks, own_token(), most)
                     stored[place] = ray.put(pickle.dumps(task))
                 self._workers.append(RayWorker(needs, stored[place], carried, presence))
             yield
