@@ -42,6 +42,8 @@ GRACE_S = 1.35
 _MOST_MESSAGES = 256
 # Devices that may fail in sequence, with no file restored in between, besides one for each worker.
 _MOST_FAILED_DEVICES = 2
+# Machines that may be lost with a file before that counts as the fault of the file.
+_MOST_LOST_MACHINES = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class _Execution:
 
     retries: assignments whose worker has ended. died: the jobs with which a worker has ended.
     given_back: assignments that a worker that has ended had not begun. were_waiting: the jobs of all of these so far.
+    lost: how many machines were lost with a job.
     """
 
     jobs: Claiming
@@ -81,6 +84,7 @@ class _Execution:
     died: set[Job] = field(default_factory=set)
     given_back: deque[Assignment] = field(default_factory=deque)
     were_waiting: set[Job] = field(default_factory=set)
+    lost: dict[Job, int] = field(default_factory=dict)
     no_jobs_left: bool = False
 
 
@@ -201,13 +205,17 @@ class Dispatcher:
         """The next assignments: at least one if there is one, and not many more than there is room for."""
         given: list[Given] = []
         pixels = 0
-        while not given or (len(given) < room.jobs and pixels < room.pixels):
-            assignment = self._next(execution, may_retry=not given)
-            if assignment is None:
-                break
-            one = self._pixels_of(assignment.job) if room.jobs > 1 else 0
-            pixels += one or room.pixels  # An image of unknown size may be a large one.
-            given.append(Given(next(self._numbers), assignment, one, self._seen_of(assignment.job)))
+        try:
+            while not given or (len(given) < room.jobs and pixels < room.pixels):
+                assignment = self._next(execution, may_retry=not given)
+                if assignment is None:
+                    break
+                one = self._pixels_of(assignment.job) if room.jobs > 1 else 0
+                pixels += one or room.pixels  # An image of unknown size may be a large one.
+                given.append(Given(next(self._numbers), assignment, one, self._seen_of(assignment.job)))
+        except BaseException:
+            execution.given_back += [one.assignment for one in given]  # No worker gets them, and they have claims.
+            raise
         return given
 
     def _next(self, execution: _Execution, *, may_retry: bool = True) -> Assignment | None:
@@ -294,6 +302,8 @@ class Dispatcher:
             else:
                 if outcome.result is Result.DONE:
                     self._failed_devices = 0
+                if assignment.job in execution.died:  # The first worker may have lived a little longer.
+                    self._remove_leftovers(assignment)
                 self._end(execution, assignment.job, outcome)
 
     def _end(self, execution: _Execution, job: Job, outcome: Outcome) -> None:
@@ -301,21 +311,33 @@ class Dispatcher:
         self._ended.append((execution, job, outcome))
 
     def _note_ends(self) -> None:
-        """Adds the lines of the journal, and reports the outcomes."""
-        ended, self._ended = self._ended, []
-        if not ended:
-            return
-        ended[0][0].coordinator.ended_together([(job, outcome) for _, job, outcome in ended])
-        for execution, _, outcome in ended:
-            self.reports.put(partial(execution.coordinator.finished, outcome))
+        """Adds the lines of the journals, tree by tree, and reports the outcomes. An error of one tree is raised when
+        the others have their lines.
+        """
+        trees: dict[Path, list[tuple[_Execution, Job, Outcome]]] = {}
+        for one in self._ended:
+            trees.setdefault(one[1].root, []).append(one)
+        self._ended = []
+        errors: list[Exception] = []
+        for ended in trees.values():
+            try:
+                ended[0][0].coordinator.ended_together([(job, outcome) for _, job, outcome in ended])
+            except Exception as error:  # noqa: BLE001 (the first one is raised)
+                errors.append(error)
+                continue
+            for execution, _, outcome in ended:
+                self.reports.put(partial(execution.coordinator.finished, outcome))
+        if errors:
+            raise errors[0]
 
     def _died(self, worker: WorkerHandle) -> None:
         """Starts another worker in the place of one that has ended, and has its jobs tried once more."""
         how, (begun, waiting) = worker.how_it_ended(), worker.lost()
-        error = worker.error_about_file(how)
+        error, is_blameless = worker.error_about_file(how), worker.lost_its_machine
         if not self._is_started:
             raise worker.failure or worker.error_about(f"ended while it was starting ({how})")
         self._count_failed_device(worker)
+        worker.end()  # It may still be there, as on a machine that is cut off.
         for assignment in begun:
             self._remove_leftovers(assignment)
         self._replace(worker)
@@ -329,7 +351,7 @@ class Dispatcher:
                 self._execution.were_waiting.add(assignment.job)
                 self._execution.given_back.append(assignment)
         for assignment in begun:
-            self._try_again(self._execution, assignment, error)
+            self._try_again(self._execution, assignment, error, is_blameless=is_blameless)
 
     def _count_failed_device(self, worker: WorkerHandle) -> None:
         """Raises the error of a device if too many have failed since a file was restored."""
@@ -348,13 +370,22 @@ class Dispatcher:
                 raise
             self.workers = others
 
-    def _try_again(self, execution: _Execution, assignment: Assignment, error: DeviceError) -> None:
-        """Has a file tried again with which a worker ended; fails it if it was the second one."""
-        if assignment.job not in execution.died:
-            execution.died.add(assignment.job)
+    def _try_again(
+        self, execution: _Execution, assignment: Assignment, error: DeviceError, *, is_blameless: bool
+    ) -> None:
+        """Has a file tried again with which a worker ended; fails it if it was the second one.
+
+        is_blameless: a whole machine was lost, hardly by this file, so that it is tried again at once, a few times.
+        """
+        job = assignment.job
+        if is_blameless and execution.lost.get(job, 0) < _MOST_LOST_MACHINES:
+            execution.lost[job] = execution.lost.get(job, 0) + 1
+            execution.given_back.append(assignment)
+        elif job not in execution.died:
+            execution.died.add(job)
             execution.retries.append(assignment)
         else:
-            self._end(execution, assignment.job, failed_job(assignment.job, error))
+            self._end(execution, job, failed_job(job, error))
 
     def _remove_leftovers(self, assignment: Assignment) -> None:
         for path in self._paths(assignment.job):
@@ -375,8 +406,10 @@ class Dispatcher:
             for worker in self.workers:
                 with suppress(Exception):  # so that the others are ended too
                     worker.end()
-            self._note_ends()
-            self._give_up_claims()
+            try:
+                self._note_ends()
+            finally:
+                self._give_up_claims()
 
     def _says_more(self, worker: WorkerHandle) -> bool:
         """Handles one more message of a worker that was told to end. Returns False after its last one."""

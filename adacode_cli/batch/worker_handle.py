@@ -83,6 +83,11 @@ class WorkerHandle(ABC):
         self._failed_starts = 0
 
     @property
+    def lost_its_machine(self) -> bool:
+        """Whether a worker has ended because its whole machine was lost."""
+        return False
+
+    @property
     @abstractmethod
     def connection(self) -> Connection:
         """To wait for messages of the worker, which must run."""

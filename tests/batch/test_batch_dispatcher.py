@@ -18,7 +18,7 @@ from adacode_cli.batch.dispatcher import Dispatcher
 from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.outcome import Made, Outcome, Result
 from adacode_cli.batch.worker_handle import Room, WorkerHandle
-from adacode_cli.errors import DeviceError, OutputError, WeightsError
+from adacode_cli.errors import DeviceError, JournalError, OutputError, WeightsError
 
 CONTENT = Content(1, "0" * 64)
 
@@ -248,6 +248,72 @@ def test_claims_that_nobody_asked_for_are_given_up():
         with pytest.raises(OutputError, match="stop"):
             executor.execute([Job(name) for name in "abcdefgh"], coordinator)
     assert sorted(coordinator.given_up) == sorted(set(coordinator.taken) - {"a"})
+
+
+def test_claims_of_a_batch_that_is_not_given_out_are_given_up():
+    class Full(Coordinator):
+        def take(self, job):
+            if job.name == "c":
+                raise JournalError("the journal cannot be read")
+            return super().take(job)
+
+    coordinator = Full()
+    dispatcher = Dispatcher([Thread(finish)], Description.paths, pixels_of=lambda _job: 100)
+    with Dispatched(Description(), dispatcher) as executor:
+        executor.start()
+        with pytest.raises(JournalError):
+            executor.execute([Job(name) for name in "abcd"], coordinator)
+    assert (coordinator.taken, coordinator.given_up) == (["a", "b"], ["a", "b"])
+
+
+def test_a_journal_that_fails_costs_the_lines_of_its_tree_only():
+    class OneIsFull(Coordinator):
+        def __init__(self) -> None:
+            super().__init__()
+            self.reported = []
+
+        def ended_together(self, ended):
+            if ended[0][0].root == Path("full"):
+                raise JournalError("the journal cannot be written to")
+            super().ended_together(ended)
+
+        def finished(self, outcome):
+            self.reported.append(outcome.source.name)
+
+    def end_two(worker, given):
+        """The worker keeps the last two, and the claims of others wait for it."""
+        if given:
+            worker.finish(given[:2])
+
+    coordinator, worker = OneIsFull(), Thread(end_two)
+    jobs = [Job("a", Path("full")), Job("b"), Job("c"), Job("d"), Job("e")]
+    dispatcher = Dispatcher([worker], Description.paths, pixels_of=lambda _job: 100, claims_ahead=8)
+    with Dispatched(Description(), dispatcher) as executor:
+        executor.start()
+        with pytest.raises(JournalError):
+            executor.execute(jobs, coordinator)
+    assert coordinator.done == [("b", Result.DONE)]
+    assert coordinator.reported == ["b"]
+    assert coordinator.given_up == ["e"]
+
+
+def test_files_of_a_lost_machine_are_tried_again_at_once():
+    class OnMachine(Thread):
+        lost_its_machine = True
+
+    def lose_three(worker, given):
+        if worker.starts > 3:
+            finish(worker, given)
+        elif given:
+            worker.tell.send(("begun", given[0].number))
+            worker.is_ready = True
+            worker.tell.close()
+
+    worker = OnMachine(lose_three)
+    coordinator = carried_out("abcdef", worker)
+    assert {name: str(result) for name, result in coordinator.done} == dict.fromkeys("abcdef", "done")
+    assert [given[0] for given in worker.given[:3]] != ["a"]
+    assert worker.given[-1] != ["a"]
 
 
 def test_claims_are_taken_ahead_in_order_and_errors_come_in_their_turn():

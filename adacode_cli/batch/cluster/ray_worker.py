@@ -26,10 +26,11 @@ _SOON_S = 45.0
 _PLACE_LIMIT_S = 300.0
 _CALLS_AT_ONCE = 4
 _AGAIN_S = 5.0
+_LOST = "its machine was lost"
 # Signs in the texts of Ray's errors, in the order in which they count.
 _ENDS = {
-    "node died": "its machine was lost",
-    "node has died": "its machine was lost",
+    "node died": _LOST,
+    "node has died": _LOST,
     "OOM": "its machine had no memory left",
     "out of memory": "its machine had no memory left",
 }
@@ -90,6 +91,11 @@ class RayWorker(WorkerHandle):
     def is_running(self) -> bool:
         """As `WorkerHandle.is_running`."""
         return self._link is not None
+
+    @property
+    def lost_its_machine(self) -> bool:
+        """As `WorkerHandle.lost_its_machine`."""
+        return self._link is not None and self._link.how == _LOST
 
     @property
     def introduction(self) -> Introduction | None:
