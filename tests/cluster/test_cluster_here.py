@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ray_cluster import FAULTY, PATIENCE_S, until
+from ray_cluster import FAULTY, PATIENCE_S, comes, until
 from test_cluster_runs import events, journal, linux, tree
 
 RAY = ("--engine", "ray", "--num-workers", "2")
@@ -53,8 +53,21 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_cluster(adacode, photos, 
     for noise in (b"Traceback", b"SIGTERM", b"raylet", b"ray."):
         assert noise not in stderr
     assert sorted(line["target"] for line in journal(tmp_path / "p-sr-x4")) == ["00.png", "01.png", "02.png"]
-    while sessions_of_clusters() - before:
-        time.sleep(0.1)
+    assert comes(lambda: not sessions_of_clusters() - before)
+
+
+@linux
+@pytest.mark.parametrize("seconds", [3.0, 5.0])
+def test_a_start_that_is_stopped_leaves_nothing(adacode, photos, tmp_path, seconds):
+    photos(24, 24)
+    folders, before = set(Path("/tmp").glob("adacode-ray-*")), sessions_of_clusters()
+    with adacode.start("sr", "p", "--weights", "nearest", *RAY, env=ENV, start_new_session=True) as process:
+        until(lambda: sessions_of_clusters() - before, process)
+        time.sleep(seconds)  # at different points of the start
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=PATIENCE_S)
+    assert comes(lambda: not sessions_of_clusters() - before)
+    assert set(Path("/tmp").glob("adacode-ray-*")) <= folders
 
 
 @linux
@@ -67,8 +80,7 @@ def test_the_cluster_ends_with_a_run_that_is_killed(adacode, photos, tmp_path):
         until(lambda: written.exists() and len(journal(out)) == 1, process)
         process.kill()
         process.communicate(timeout=PATIENCE_S)
-    while sessions_of_clusters() - before:
-        time.sleep(0.1)
+    assert comes(lambda: not sessions_of_clusters() - before)
     process = adacode.start("sr", "p", "--weights", "nearest", "--json", env=ENV)
     stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, events(stdout)[-1]["done"]) == (0, 2), stderr

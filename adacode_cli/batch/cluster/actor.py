@@ -75,9 +75,13 @@ class WorkerActor:
         """Who this worker is."""
         return Introduction(socket.gethostname(), os.getpid(), versions())
 
-    def begin(self, task: bytes, carried: CarriedFiles | None) -> None:
-        """Starts the work. task: a pickled `ClusterTask`, which only the same version of adacode can read."""
-        threading.Thread(target=_work, args=(task, carried, self._run), daemon=True, name="work").start()
+    def begin(self, task: bytes, carried: CarriedFiles | None, is_first: bool) -> None:
+        """Starts the work. task: a pickled `ClusterTask`, which only the same version of adacode can read.
+
+        is_first: no worker was in this place before. Later, an input may have been moved away.
+        """
+        arguments = (task, carried, self._run, is_first)
+        threading.Thread(target=_work, args=arguments, daemon=True, name="work").start()
 
     def give(self, given: Sequence[Given]) -> None:
         """Answers the question for jobs."""
@@ -92,7 +96,7 @@ class WorkerActor:
         self._run.stop()
 
 
-def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run) -> None:
+def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run, is_first: bool) -> None:
     """The thread of the work."""
     threading.Thread(target=run.end_when_forgotten, daemon=True, name="forgotten").start()
     host = socket.gethostname()
@@ -101,7 +105,7 @@ def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run) -> None:
         run.most_jobs, run.token = cluster_task.most_jobs, cluster_task.token
         run.paths = cluster_task.task.description.paths
         atomic.check_before_rename(run.require_claim)
-        _enter(cluster_task, host)
+        _enter(cluster_task if is_first else replace(cluster_task, inputs=()), host)
         task = cluster_task.task
         take_place(task.placement)
         if carried is not None:

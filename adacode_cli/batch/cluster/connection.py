@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from adacode_cli.batch.cluster.probe import problem_with
+from adacode_cli.batch.cluster.probe import job_config, problem_with
 from adacode_cli.batch.worker import FOR_THE_PARENT
 from adacode_cli.errors import DeviceError, UsageError
 
@@ -123,7 +123,6 @@ def connected(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _allow_open_files()
     import ray
-    from ray.job_config import JobConfig
 
     for name in ("ray", "ray._private.worker"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # after the import, which sets it
@@ -131,10 +130,7 @@ def connected(address: str) -> Iterator[None]:
     try:
         # Ray prints on standard output what it sees of workers that have died; the run reports that itself.
         ray._private.worker.print_to_stdstream = _say_nothing
-        # As if another program had sent the job: then the working directory, which may be a folder of somebody else's
-        # photographs, is not where workers look for Python modules.
-        job = JobConfig(_client_job=True)
-        ray.init(address=address, log_to_driver=False, configure_logging=False, job_config=job)
+        ray.init(address=address, log_to_driver=False, configure_logging=False, job_config=job_config())
     except Exception as error:
         reason = str(error).strip().splitlines()
         hint = "The machines of a cluster need the same versions of Ray and of Python. See docs/clusters.md."

@@ -80,6 +80,7 @@ class RayWorker(WorkerHandle):
         self._needs, self._task, self._carried, self._presence = needs, task, carried, presence
         self._link: _Link | None = None
         self._seen_as = "a worker of the cluster"
+        self._is_first = True
 
     @property
     def connection(self) -> Connection:
@@ -126,7 +127,9 @@ class RayWorker(WorkerHandle):
                 raise DeviceError(f"the Ray cluster cannot be used any more: {error}", hint=hint) from error
             self._link = _Link(actor, self._presence)
         self.is_ready = self.is_waiting = False
-        threading.Thread(target=self._link.attend, args=(self._task, self._carried), daemon=True, name="listen").start()
+        arguments = (self._task, self._carried, self._is_first)
+        self._is_first = False
+        threading.Thread(target=self._link.attend, args=arguments, daemon=True, name="listen").start()
 
     def lose(self, error: DeviceError) -> None:
         """Has the run end with an error. Called in any thread."""
@@ -192,13 +195,13 @@ class _Link:
         self._lock = threading.Lock()
         self._is_over = False
 
-    def attend(self, task: object, carried: object) -> None:
+    def attend(self, task: object, carried: object, is_first: bool) -> None:
         """The thread: has the worker introduce itself, starts its work, and listens as long as it is there."""
         import ray
 
         try:
             self._introduce()
-            ray.get(self.actor.begin.remote(task, carried))
+            ray.get(self.actor.begin.remote(task, carried, is_first))
             while not self._is_over:
                 for message in ray.get(self.actor.listen.remote()):
                     self.put(*message)
