@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -94,4 +95,5 @@ def test_unknown_weights_of_workers_end_the_run(adacode, photos, tmp_path):
     _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 4
     assert stderr.decode().count("other-task is not for sr") == 1
+    assert f"on {socket.gethostname()}: other-task" in " ".join(stderr.decode().split())
     assert not (tmp_path / "p-sr-x4").exists()

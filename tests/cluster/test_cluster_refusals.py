@@ -165,6 +165,13 @@ def test_workers_are_placed_by_what_machines_have(nodes, request_, expected):
     assert all(needs == (Needs(2, 1) if place.device == "cuda" else Needs(place.threads)) for place, needs in found)
 
 
+def test_a_worker_of_a_cpu_is_asked_for_on_the_machine_that_has_its_share():
+    found = placements_on([Node(8, 0, "large"), Node(2, 0, "small")], ClusterRequest("a", 3))
+    assert [needs for _, needs in found] == [Needs(2, node="large")] * 3
+    found = placements_on([Node(8, 0, "large"), Node(4, 0, "small")], ClusterRequest("a", None))
+    assert [needs for _, needs in found] == [Needs(8, node="large"), Needs(4, node="small")]
+
+
 def test_a_gpu_that_no_machine_has_is_refused():
     with pytest.raises(DeviceError, match="no machine of the Ray cluster offers a GPU"):
         placements_on([Node(8, 0)], ClusterRequest("a", None, "cuda"))

@@ -31,7 +31,7 @@ from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.worker import Parent, WorkerTask, carry_out, sendable, take_place
 from adacode_cli.batch.worker_handle import Given, Room
-from adacode_cli.errors import EXIT_INTERRUPTED, InputError, OutputError, UsageError
+from adacode_cli.errors import EXIT_INTERRUPTED, AdaCodeError, DeviceError, InputError, OutputError, UsageError
 
 LISTENING_S = 5.0
 _FORGOTTEN_S = 120.0
@@ -114,6 +114,8 @@ def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run, is_first: 
     except KeyboardInterrupt:
         run.send("stopped", run.begun)
     except BaseException as error:  # noqa: BLE001 (the run raises it)
+        if isinstance(error, AdaCodeError) and not isinstance(error, DeviceError) and host not in error.message:
+            error.message = f"on {host}: {error.message}"
         run.send("error", sendable(error, host), "".join(traceback.format_exception(error)))
 
 

@@ -32,10 +32,11 @@ _OPEN_FILES = 65536
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of a cluster that is alive: its CPUs and GPUs, as Ray counts them."""
+    """A machine of a cluster that is alive: its CPUs and GPUs, as Ray counts them, and its name in Ray."""
 
     cpus: int
     gpus: int
+    name: str = ""
 
 
 def require_ray() -> None:
@@ -147,8 +148,10 @@ def nodes() -> list[Node]:
     """The machines of the cluster. Raises DeviceError if none has CPUs or GPUs for actors."""
     import ray
 
-    alive: list[dict[str, Any]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    found = [Node(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in alive]
+    alive: list[tuple[dict[str, Any], str]] = [
+        (node["Resources"], node["NodeID"]) for node in ray.nodes() if node["Alive"]
+    ]
+    found = [Node(int(one.get("CPU", 0)), int(one.get("GPU", 0)), name) for one, name in alive]
     found = [node for node in found if node.cpus or node.gpus]
     if not found:
         hint = "Start nodes with CPUs or GPUs: ray start --address HOST:PORT."

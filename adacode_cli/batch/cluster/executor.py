@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from adacode_cli.errors import DeviceError
 _MOST_JOBS_OF_ALL = 512
 _MOST_JOBS = 64
 _CLAIMS_AHEAD = 32
+_JOINING_S = 1.0
 # Besides its GPU, a worker reads and writes files.
 _CPUS_BESIDE_GPU = 2
 
@@ -136,7 +138,12 @@ class ClusterExecutor(Dispatched):
                     task = ClusterTask(of_place, here, self._request.inputs, marks, own_token(), most)
                     stored[place] = ray.put(pickle.dumps(task))
                 self._workers.append(RayWorker(needs, stored[place], carried, presence))
-            yield
+            try:
+                yield
+            finally:
+                until = time.monotonic() + _JOINING_S
+                for worker in self._workers:
+                    worker.join(until)
 
 
 def _cpus(gpus: int) -> int:
@@ -153,12 +160,13 @@ def placements_on(found: Sequence[Node], request: ClusterRequest) -> list[tuple[
         most = max(node.gpus for node in found)
         cpus = min(min(_CPUS_BESIDE_GPU, node.cpus // node.gpus) for node in found if node.gpus)
         return [(WorkerPlacement("cuda", None, most), Needs(cpus, 1))] * (request.num_workers or gpus)
-    shares = _shares([node.cpus for node in found if node.cpus], request.num_workers)
-    return [(WorkerPlacement("cpu", cpus, workers), Needs(cpus)) for cpus, workers in shares]
+    with_cpus = [node for node in found if node.cpus]
+    shares = _shares([node.cpus for node in with_cpus], request.num_workers)
+    return [(WorkerPlacement("cpu", cpus, of), Needs(cpus, node=with_cpus[one].name)) for one, cpus, of in shares]
 
 
-def _shares(cpus: Sequence[int], num_workers: int | None) -> list[tuple[int, int]]:
-    """For each worker: (its number of CPUs, the workers on its machine), by machines that have so many CPUs.
+def _shares(cpus: Sequence[int], num_workers: int | None) -> list[tuple[int, int, int]]:
+    """For each worker: (the number of its machine, its CPUs, the workers there), by machines that have so many CPUs.
 
     Each further worker goes to the machine where it has most. More workers than CPUs get one each, and some must wait.
     """
@@ -166,4 +174,4 @@ def _shares(cpus: Sequence[int], num_workers: int | None) -> list[tuple[int, int
     for _ in range(num_workers or 0):
         best = max(range(len(cpus)), key=lambda one: (cpus[one] / (workers[one] + 1), -workers[one]))
         workers[best] += 1
-    return [(max(1, have // number), number) for have, number in zip(cpus, workers, strict=True) for _ in range(number)]
+    return [(one, max(1, cpus[one] // of), of) for one, of in enumerate(workers) for _ in range(of)]

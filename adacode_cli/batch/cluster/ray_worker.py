@@ -7,6 +7,7 @@ dispatcher, which waits for all workers at once. When the actor cannot be reache
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,10 +39,20 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Needs:
-    """What Ray is asked for: logical CPUs and GPUs for one worker."""
+    """What Ray is asked for: logical CPUs and GPUs for one worker. node: the machine on which it is to be, as long as
+    that is there and has room; "": any.
+    """
 
     cpus: int
     gpus: int = 0
+    node: str = ""
+
+
+def _strategy(node: str) -> object:
+    """How Ray chooses the machine of a worker."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "SPREAD"
 
 
 class Presence:
@@ -79,6 +90,7 @@ class RayWorker(WorkerHandle):
         super().__init__()
         self._needs, self._task, self._carried, self._presence = needs, task, carried, presence
         self._link: _Link | None = None
+        self._ended: list[_Link] = []
         self._seen_as = "a worker of the cluster"
         self._is_first = True
 
@@ -117,7 +129,7 @@ class RayWorker(WorkerHandle):
             "num_gpus": self._needs.gpus,
             "max_concurrency": _CALLS_AT_ONCE,
             "max_restarts": 0,
-            "scheduling_strategy": "SPREAD",
+            "scheduling_strategy": _strategy(self._needs.node),
         }
         with translated(DeviceError, "a worker cannot be started", hint="Allow more open files (ulimit -n)."):
             try:
@@ -129,7 +141,8 @@ class RayWorker(WorkerHandle):
         self.is_ready = self.is_waiting = False
         arguments = (self._task, self._carried, self._is_first)
         self._is_first = False
-        threading.Thread(target=self._link.attend, args=arguments, daemon=True, name="listen").start()
+        self._link.listening = threading.Thread(target=self._link.attend, args=arguments, daemon=True, name="listen")
+        self._link.listening.start()
 
     def lose(self, error: DeviceError) -> None:
         """Has the run end with an error. Called in any thread."""
@@ -152,10 +165,20 @@ class RayWorker(WorkerHandle):
         link, self._link = self._link, None
         if link is not None:
             link.end()
+            self._ended = [one for one in self._ended if one.is_listening] + [link]
+
+    def join(self, until: float) -> None:
+        """Waits until no thread listens to one that was ended, as Ray must not be asked after its shutdown.
+
+        until: as of `time.monotonic`; later, nobody waits.
+        """
+        for link in self._ended:
+            if link.listening is not None:
+                link.listening.join(max(0.0, until - time.monotonic()))
 
     def error_about(self, how: str) -> DeviceError:
         """As `WorkerHandle.error_about`."""
-        hint = "See Ray's logs of that machine. Each worker needs memory of its own: a smaller --num-workers may help."
+        hint = "See Ray's logs of that machine. Each worker needs memory of its own: fewer on a machine may help."
         return DeviceError(f"{self._seen_as} {how}", hint=hint)
 
     def other_weights(self) -> WeightsError:
@@ -190,10 +213,16 @@ class _Link:
         self._presence = presence
         self.introduction: Introduction | None = None
         self.how = "it ended"
+        self.listening: threading.Thread | None = None
         self.heard, self._tell = Pipe(duplex=False)
         self._messages: deque[tuple[Any, ...]] = deque()
         self._lock = threading.Lock()
         self._is_over = False
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether its thread has not ended."""
+        return self.listening is not None and self.listening.is_alive()
 
     def attend(self, task: object, carried: object, is_first: bool) -> None:
         """The thread: has the worker introduce itself, starts its work, and listens as long as it is there."""
@@ -221,7 +250,7 @@ class _Link:
             self.put("without-place")
         while not ray.wait([introducing], timeout=_PLACE_LIMIT_S)[0]:
             if not self._presence.any_worker():
-                hint = "Start more nodes, wait until others have ended (ray status), or use a smaller --num-workers."
+                hint = "Start more nodes, or wait until other programs have ended (ray status shows what they use)."
                 self._refuse(DeviceError(f"the cluster has had no room for {_PLACE_LIMIT_S:g} s", hint=hint))
         try:
             self.introduction = ray.get(introducing)
