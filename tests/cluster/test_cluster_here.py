@@ -40,6 +40,16 @@ def test_a_file_that_ends_two_workers_fails_by_name(adacode, photos, tmp_path):
     assert sorted(tree(tmp_path / "p-sr-x4")) == ["00.png", "01.png", "03.png", "04.png", "05.png"]
 
 
+def test_a_device_error_that_every_file_meets_ends_the_run(adacode, photos, tmp_path):
+    photos(24, 24, *[33] * 6)
+    process = adacode.start("sr", "p", "--weights", "no-device", "--json", *RAY, env=ENV)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 5, stdout
+    assert "the device is gone" in events(stdout)[-1]["error"]["message"]
+    assert stderr == b""
+    assert sorted(tree(tmp_path / "p-sr-x4")) == ["00.png", "01.png"]
+
+
 @linux
 def test_sigterm_to_all_processes_ends_the_run_and_its_cluster(adacode, photos, tmp_path):
     photos(*[24] * 3, *[33] * 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,9 +14,10 @@ from test_cluster_runs import tree
 from adacode_cli import atomic
 from adacode_cli.batch.claims import Claims, claim_path, own_token
 from adacode_cli.batch.cluster.actor import ClusterTask, _enter, _Run
-from adacode_cli.batch.cluster.shared import marked, seen_of
+from adacode_cli.batch.cluster.shared import marked, other_file, seen_of
 from adacode_cli.batch.description import Description, NetworkDescription
 from adacode_cli.batch.executor import Assignment
+from adacode_cli.batch.masks import OneFile
 from adacode_cli.batch.output_files import write_new
 from adacode_cli.batch.worker import WorkerPlacement, WorkerTask
 from adacode_cli.batch.worker_handle import Given
@@ -67,6 +69,18 @@ def test_a_file_that_was_changed_just_now_fails_alone(jobs):
     second.source.write_bytes(b"other pixels")
     with pytest.raises(InputError, match="or was changed just now"):
         run.take(second)
+
+
+def test_masks_are_compared_too(jobs, tmp_path):
+    mask = tmp_path / "mask.png"
+    mask.write_bytes(b"holes")
+    description = replace(TASK.description, holes=OneFile(mask))
+    seen = seen_of(description, jobs[0])
+    assert other_file(seen) is None
+    mask.write_bytes(b"other holes")
+    assert other_file(seen) == str(mask)
+    mask.unlink()
+    assert other_file(seen) == str(mask)
 
 
 def test_a_worker_that_was_given_up_writes_no_file(jobs, monkeypatch):
