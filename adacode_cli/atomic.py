@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ from adacode_cli.errors import OutputError, reason
 
 TEMPORARY_SUFFIX = ".adacode-part"
 _NAME_BYTES = 200
+_checks_before_rename: list[Callable[[Path], None]] = []
 
 _HINT = "Choose a directory that is writable and has enough free space (-o), and run the same command again."
 
@@ -36,6 +37,14 @@ def sibling(target: Path) -> Path:
 def _start(target: Path) -> str:
     name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", errors="ignore")
     return os.fsdecode(name.encode("utf-8"))
+
+
+def check_before_rename(check: Callable[[Path], None]) -> None:
+    """Has `check` called with each target just before it gets its file, for a process whose right to write may end.
+
+    If it raises an error, the target stays as it is.
+    """
+    _checks_before_rename.append(check)
 
 
 @contextmanager
@@ -55,6 +64,8 @@ def replacing(target: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
                 file.flush()
                 if durable:
                     sync(file.fileno())
+                for check in _checks_before_rename:
+                    check(target)
                 if os.name == "posix":  # While it is locked, no other run removes it as a leftover.
                     temporary.replace(target)
             if os.name != "posix":  # Windows cannot rename an open file.

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import socket
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -83,7 +84,9 @@ class Claims:
         try:
             self._remove_leftovers(_recorded_paths(handle), lambda: {folder_of(p) for p in paths})
             places = [str(p.absolute()) for p in paths]
-            content = json.dumps({"target": target, "paths": places, "pid": os.getpid(), "host": _host()})
+            content = json.dumps(
+                {"target": target, "paths": places, "pid": os.getpid(), "host": _host(), "token": own_token()}
+            )
             _rewrite(handle, content.encode("ascii"))
         except OSError as error:
             claim.release()
@@ -154,6 +157,26 @@ class Claims:
 def claim_path(root: Path, target: str) -> Path:
     """The file of the claim on the output `target` in the output tree `root`."""
     return root / CLAIMS / name_of(target)
+
+
+@cache
+def own_token() -> str:
+    """A random text in all claims of this process, by which others know them."""
+    return secrets.token_hex(16)
+
+
+def is_claimed_by(token: str, root: Path, target: str) -> bool:
+    """Whether the claim on the output `target` in the tree `root` is there, and of the process with this token."""
+    try:
+        handle = opened(claim_path(root, target), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return _read(handle).get("token") == token
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
 def claimed(target: str, names: frozenset[str]) -> bool:

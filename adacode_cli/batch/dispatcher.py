@@ -5,7 +5,8 @@ the start of a worker, a message, a line of the journal. The main thread receive
 
 A worker that ends for any reason is replaced. The files that it had begun are tried once more after all others, one at
 a time, while the other workers are idle. A file with which a worker ends for the second time fails. Files that waited
-there are given to another worker at once.
+there are given to another worker at once. If devices fail one after another and no file is restored in between, every
+file meets that, and the run ends with the last error.
 
 When the run stops, the claim of an unfinished file is given up only if its worker has said that it will not finish it.
 A worker that had to be killed may have written the output without saying so. Then the claim stays as a file, by which
@@ -31,14 +32,18 @@ from typing import Any
 from adacode_cli import atomic
 from adacode_cli.batch.claiming import Claiming
 from adacode_cli.batch.executor import Assignment, Coordinator
-from adacode_cli.batch.outcome import Outcome, ends_the_run, failed_job
+from adacode_cli.batch.outcome import Outcome, Result, ends_the_run, failed_job
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.worker_handle import Given, Room, WorkerHandle
+from adacode_cli.batch.worker_handle import Given, Room, Seen, WorkerHandle
 from adacode_cli.errors import DeviceError, translated
 
 # After an interruption, workers write finished results; a run has 1.7 s for everything.
 GRACE_S = 1.35
 _MOST_MESSAGES = 256
+# Devices that may fail in sequence, with no file restored in between, besides one for each worker.
+_MOST_FAILED_DEVICES = 2
+# Machines that may be lost with a file before that counts as the fault of the file.
+_MOST_LOST_MACHINES = 3
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class _Execution:
 
     retries: assignments whose worker has ended. died: the jobs with which a worker has ended.
     given_back: assignments that a worker that has ended had not begun. were_waiting: the jobs of all of these so far.
+    lost: how many machines were lost with a job.
     """
 
     jobs: Claiming
@@ -78,6 +84,7 @@ class _Execution:
     died: set[Job] = field(default_factory=set)
     given_back: deque[Assignment] = field(default_factory=deque)
     were_waiting: set[Job] = field(default_factory=set)
+    lost: dict[Job, int] = field(default_factory=dict)
     no_jobs_left: bool = False
 
 
@@ -87,6 +94,7 @@ class Dispatcher:
     paths: as `Executor.paths`.
     joining: gives further workers; it is entered and left in the thread, before the others start and after all ended.
     pixels_of: the pixels of a job's image, for workers that ask for so many; 0 if they are not known.
+    seen_of: as `Given.seen`.
     claims_ahead: how many jobs are claimed before a worker asks for them.
     """
 
@@ -97,6 +105,7 @@ class Dispatcher:
         *,
         joining: AbstractContextManager[Sequence[WorkerHandle]] | None = None,
         pixels_of: Callable[[Job], int] = lambda _job: 0,
+        seen_of: Callable[[Job], tuple[Seen, ...]] = lambda _job: (),
         claims_ahead: int = 0,
     ) -> None:
         self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
@@ -104,9 +113,11 @@ class Dispatcher:
         self._paths = paths
         self._joining = joining
         self._pixels_of = pixels_of
+        self._seen_of = seen_of
         self._claims_ahead = claims_ahead
         self._numbers = itertools.count()
         self._first: tuple[str, WorkerHandle] | None = None
+        self._failed_devices = 0
         self._is_started = False
         self._is_stopping = threading.Event()
         self._begun: deque[_Execution] = deque()
@@ -194,13 +205,17 @@ class Dispatcher:
         """The next assignments: at least one if there is one, and not many more than there is room for."""
         given: list[Given] = []
         pixels = 0
-        while not given or (len(given) < room.jobs and pixels < room.pixels):
-            assignment = self._next(execution, may_retry=not given)
-            if assignment is None:
-                break
-            one = self._pixels_of(assignment.job) if room.jobs > 1 else 0
-            pixels += one or room.pixels  # An image of unknown size may be a large one.
-            given.append(Given(next(self._numbers), assignment, one))
+        try:
+            while not given or (len(given) < room.jobs and pixels < room.pixels):
+                assignment = self._next(execution, may_retry=not given)
+                if assignment is None:
+                    break
+                one = self._pixels_of(assignment.job) if room.jobs > 1 else 0
+                pixels += one or room.pixels  # An image of unknown size may be a large one.
+                given.append(Given(next(self._numbers), assignment, one, self._seen_of(assignment.job)))
+        except BaseException:
+            execution.given_back += [one.assignment for one in given]  # No worker gets them, and they have claims.
+            raise
         return given
 
     def _next(self, execution: _Execution, *, may_retry: bool = True) -> Assignment | None:
@@ -285,6 +300,10 @@ class Dispatcher:
             if outcome is None:  # Something else than this run has interrupted it; its end comes next.
                 worker.returned.append(assignment)
             else:
+                if outcome.result is Result.DONE:
+                    self._failed_devices = 0
+                if assignment.job in execution.died:  # The first worker may have lived a little longer.
+                    self._remove_leftovers(assignment)
                 self._end(execution, assignment.job, outcome)
 
     def _end(self, execution: _Execution, job: Job, outcome: Outcome) -> None:
@@ -292,22 +311,36 @@ class Dispatcher:
         self._ended.append((execution, job, outcome))
 
     def _note_ends(self) -> None:
-        """Adds the lines of the journal, and reports the outcomes."""
-        ended, self._ended = self._ended, []
-        if not ended:
-            return
-        ended[0][0].coordinator.ended_together([(job, outcome) for _, job, outcome in ended])
-        for execution, _, outcome in ended:
-            self.reports.put(partial(execution.coordinator.finished, outcome))
+        """Adds the lines of the journals, tree by tree, and reports the outcomes. An error of one tree is raised when
+        the others have their lines.
+        """
+        trees: dict[Path, list[tuple[_Execution, Job, Outcome]]] = {}
+        for one in self._ended:
+            trees.setdefault(one[1].root, []).append(one)
+        self._ended = []
+        errors: list[Exception] = []
+        for ended in trees.values():
+            try:
+                ended[0][0].coordinator.ended_together([(job, outcome) for _, job, outcome in ended])
+            except Exception as error:  # noqa: BLE001 (the first one is raised)
+                errors.append(error)
+                continue
+            for execution, _, outcome in ended:
+                self.reports.put(partial(execution.coordinator.finished, outcome))
+        if errors:
+            raise errors[0]
 
     def _died(self, worker: WorkerHandle) -> None:
         """Starts another worker in the place of one that has ended, and has its jobs tried once more."""
         how, (begun, waiting) = worker.how_it_ended(), worker.lost()
+        error, is_blameless = worker.error_about_file(how), worker.lost_its_machine
         if not self._is_started:
-            raise worker.error_about(f"ended while it was starting ({how})")
+            raise worker.failure or worker.error_about(f"ended while it was starting ({how})")
+        self._count_failed_device(worker)
+        worker.end()  # It may still be there, as on a machine that is cut off.
         for assignment in begun:
             self._remove_leftovers(assignment)
-        worker.start_again()
+        self._replace(worker)
         if self._execution is None:
             return
         for assignment in waiting:
@@ -318,15 +351,41 @@ class Dispatcher:
                 self._execution.were_waiting.add(assignment.job)
                 self._execution.given_back.append(assignment)
         for assignment in begun:
-            self._try_again(self._execution, assignment, worker.error_about_file(how))
+            self._try_again(self._execution, assignment, error, is_blameless=is_blameless)
 
-    def _try_again(self, execution: _Execution, assignment: Assignment, error: DeviceError) -> None:
-        """Has a file tried again with which a worker ended; fails it if it was the second one."""
-        if assignment.job not in execution.died:
-            execution.died.add(assignment.job)
+    def _count_failed_device(self, worker: WorkerHandle) -> None:
+        """Raises the error of a device if too many have failed since a file was restored."""
+        if worker.failure is not None and worker.is_ready:
+            self._failed_devices += 1
+            if self._failed_devices > len(self.workers) + _MOST_FAILED_DEVICES:
+                raise worker.failure
+
+    def _replace(self, worker: WorkerHandle) -> None:
+        """Starts another worker in the place of one; or goes on without it if that fails again and again."""
+        try:
+            worker.start_again()
+        except DeviceError:
+            others = [one for one in self.workers if one is not worker]
+            if not worker.is_dispensable or not any(one.is_ready for one in others):
+                raise
+            self.workers = others
+
+    def _try_again(
+        self, execution: _Execution, assignment: Assignment, error: DeviceError, *, is_blameless: bool
+    ) -> None:
+        """Has a file tried again with which a worker ended; fails it if it was the second one.
+
+        is_blameless: a whole machine was lost, hardly by this file, so that it is tried again at once, a few times.
+        """
+        job = assignment.job
+        if is_blameless and execution.lost.get(job, 0) < _MOST_LOST_MACHINES:
+            execution.lost[job] = execution.lost.get(job, 0) + 1
+            execution.given_back.append(assignment)
+        elif job not in execution.died:
+            execution.died.add(job)
             execution.retries.append(assignment)
         else:
-            self._end(execution, assignment.job, failed_job(assignment.job, error))
+            self._end(execution, job, failed_job(job, error))
 
     def _remove_leftovers(self, assignment: Assignment) -> None:
         for path in self._paths(assignment.job):
@@ -347,8 +406,10 @@ class Dispatcher:
             for worker in self.workers:
                 with suppress(Exception):  # so that the others are ended too
                     worker.end()
-            self._note_ends()
-            self._give_up_claims()
+            try:
+                self._note_ends()
+            finally:
+                self._give_up_claims()
 
     def _says_more(self, worker: WorkerHandle) -> bool:
         """Handles one more message of a worker that was told to end. Returns False after its last one."""

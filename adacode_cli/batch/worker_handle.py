@@ -29,12 +29,25 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A file as the machine of the run sees it: its size and the time of its last change."""
+
+    path: str
+    num_bytes: int
+    changed_ns: int
+
+
+@dataclass(frozen=True)
 class Given:
-    """An assignment with its number in the run. pixels: of its image, as far as its header tells; 0: not known."""
+    """An assignment with its number in the run. pixels: of its image, as far as its header tells; 0: not known.
+
+    seen: the files that it reads, for a worker on another machine.
+    """
 
     number: int
     assignment: Assignment
     pixels: int = 0
+    seen: tuple[Seen, ...] = ()
 
 
 class WorkerHandle(ABC):
@@ -46,6 +59,7 @@ class WorkerHandle(ABC):
     is_ready: whether it has loaded the network. is_waiting: whether it waits for an answer to its question for jobs.
     is_awaited: whether the run does not begin before it is ready.
     room: what its last question asks for.
+    failure: the error of its device by which it has ended, if it costs the run this worker only.
     """
 
     # How often in sequence a worker may end before it is ready. The first of a run may not.
@@ -55,6 +69,8 @@ class WorkerHandle(ABC):
     # For a file with which two workers ended: what they are, and how to restore it alone.
     called: ClassVar[str] = "processes"
     alone: ClassVar[str] = "--processes 1"
+    # Whether the run goes on without it if it cannot be started any more, as long as there are others.
+    is_dispensable: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.assigned: dict[int, Assignment] = {}
@@ -63,7 +79,13 @@ class WorkerHandle(ABC):
         self.is_ready = self.is_waiting = False
         self.is_awaited = True
         self.room = Room()
+        self.failure: DeviceError | None = None
         self._failed_starts = 0
+
+    @property
+    def lost_its_machine(self) -> bool:
+        """Whether a worker has ended because its whole machine was lost."""
+        return False
 
     @property
     @abstractmethod
@@ -99,7 +121,9 @@ class WorkerHandle(ABC):
         """The error of a file with which two workers have ended, the last one in this way."""
         hint = f"Restore this file alone, with {self.alone}, --tile 512 or another --device; see the system's log."
         what = f"two {self.called} ended while they restored it ({how})"
-        return DeviceError(what, hint=hint, only_this_image=True)
+        error = DeviceError(what, hint=hint, only_this_image=True)
+        error.__cause__ = self.failure
+        return error
 
     @abstractmethod
     def other_weights(self) -> WeightsError:
@@ -131,7 +155,8 @@ class WorkerHandle(ABC):
         self.returned.clear()
         self.waiting_there.clear()
         if self._failed_starts >= self.max_failed_starts:
-            raise self.error_about("cannot be started any more")
+            raise self.failure or self.error_about("cannot be started any more")
+        self.failure = None
         self.start()
 
     def receive(self) -> tuple[Any, ...] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from adacode_cli.batch.worker import WorkerPlacement
 
 _LOCAL_ONLY, _RAY_ONLY = ("processes",), ("address", "num_workers")
+_FILES_TO_LOOK_FOR = 64
 _DEVICES = ("auto", "cpu", "cuda", "all")
 
 
@@ -72,9 +73,14 @@ def request_of(
 
     carried = carried_by(description) if options.address is not None else None
     device = "auto" if options.device == "all" else options.device
-    return ClusterRequest(
-        options.address, options.num_workers, device, tuple(here), carried, tuple(str(path) for path in inputs)
-    )
+    return ClusterRequest(options.address, options.num_workers, device, tuple(here), carried, _to_look_for(inputs))
+
+
+def _to_look_for(inputs: Sequence[Path]) -> tuple[str, ...]:
+    """What every machine must see before the run begins: the folders, and a few of very many files."""
+    folders = [path for path in inputs if path.is_dir()]
+    files = [path for path in inputs if not path.is_dir()]
+    return tuple(str(path) for path in (*folders, *files[:_FILES_TO_LOOK_FOR]))
 
 
 def carried_by(description: Description) -> CarriedFiles | None:

@@ -94,11 +94,22 @@ def on_cluster(
 
 
 def _here(options: RestoreOptions) -> tuple[WorkerPlacement, ...]:
-    """The places of a cluster of this machine: each GPU, or the CPU once or `num_workers` times."""
-    several = replace(options, device="all" if options.device == "auto" else options.device, processes=None)
+    """The places of a cluster of this machine: each GPU, or the CPU once or `num_workers` times.
+
+    Raises UsageError, and DeviceError for a GPU that is not there.
+    """
+    from adacode_cli.engine.device import choose_device
+
+    if options.device == "cuda":
+        choose_device("cuda")  # Without one, "all" is the CPU.
+    several = replace(options, device="cpu" if options.device == "cpu" else "all", processes=None)
     placements = placements_of(several)
-    if placements[0].device == "cpu":
+    device = placements[0].device
+    if device == "cpu":
         return tuple(placements_of(replace(several, processes=options.num_workers)))
+    if not device.startswith("cuda"):
+        hint = "Use --device cpu, or leave out --engine ray."
+        raise UsageError(f"--engine ray cannot use the device {device}", hint=hint)
     if (options.num_workers or 1) > len(placements):
         what = f"--num-workers {options.num_workers}: this machine has {len(placements)} GPUs"
         raise UsageError(what, hint="Use a smaller number, or --device cpu.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
@@ -17,7 +18,7 @@ from adacode_cli.batch.dispatcher import Dispatcher
 from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.outcome import Made, Outcome, Result
 from adacode_cli.batch.worker_handle import Room, WorkerHandle
-from adacode_cli.errors import DeviceError, OutputError, WeightsError
+from adacode_cli.errors import DeviceError, JournalError, OutputError, WeightsError
 
 CONTENT = Content(1, "0" * 64)
 
@@ -44,6 +45,7 @@ class Thread(WorkerHandle):
     def __init__(self, behaviour) -> None:
         super().__init__()
         self.behaviour, self.given, self.starts = behaviour, [], 0
+        self.is_broken = False
 
     @property
     def connection(self):
@@ -61,8 +63,16 @@ class Thread(WorkerHandle):
         self._heard, self.tell = Pipe(duplex=False)
         self.starts += 1
         self.is_ready = self.is_waiting = False
+        if self.is_broken:
+            self.fail()
+            return
         self.tell.send(("ready", "a" * 64))
         self.tell.send(("next", Room(4, 1000)))
+
+    def fail(self):
+        """The device fails, as in a worker of a cluster."""
+        self.failure = DeviceError("the device is gone")
+        self.tell.close()
 
     def _message(self):
         try:
@@ -132,9 +142,13 @@ class Description:
         return (job.target,)
 
 
-def carried_out(names, worker, pixels=100, **options) -> Coordinator:
+class Dispensable(Thread):
+    is_dispensable: ClassVar[bool] = True
+
+
+def carried_out(names, *workers, pixels=100, **options) -> Coordinator:
     coordinator = Coordinator()
-    dispatcher = Dispatcher([worker], Description.paths, pixels_of=lambda _job: pixels, **options)
+    dispatcher = Dispatcher(workers, Description.paths, pixels_of=lambda _job: pixels, **options)
     with Dispatched(Description(), dispatcher) as executor:
         executor.start()
         executor.execute([Job(name) for name in names], coordinator)
@@ -150,7 +164,7 @@ def finish(worker, given):
 @pytest.mark.parametrize(("pixels", "size"), [(100, 4), (500, 2), (5000, 1), (0, 1)])
 def test_a_worker_gets_as_many_jobs_as_it_has_room_for(pixels, size, ahead):
     worker, names = Thread(finish), list("abcdefgh")
-    coordinator = carried_out(names, worker, pixels, claims_ahead=ahead)
+    coordinator = carried_out(names, worker, pixels=pixels, claims_ahead=ahead)
     assert [name for name, _ in coordinator.done] == names
     assert [len(given) for given in worker.given] == [size] * (8 // size)
     assert coordinator.given_up == []
@@ -184,6 +198,45 @@ def test_a_file_that_ends_workers_before_they_say_so_fails_in_the_end():
     assert sorted((name, str(result)) for name, result in coordinator.done) == [("a", "failed"), ("b", "done")]
 
 
+def test_a_device_that_is_lost_for_good_costs_its_worker_only():
+    def break_down(worker, given):
+        if given:
+            worker.tell.send(("begun", given[0].number))
+            worker.is_broken = True
+            worker.fail()
+
+    broken = Dispensable(break_down)
+
+    def work_when_the_other_is_gone(worker, given):
+        if given:
+            assert done_within_a_minute(lambda: broken.is_broken)
+            worker.finish(given)
+
+    coordinator = carried_out("abcdefgh", broken, Dispensable(work_when_the_other_is_gone))
+    assert {name: str(result) for name, result in coordinator.done} == dict.fromkeys("abcdefgh", "done")
+    assert broken.starts == 1 + broken.max_failed_starts
+
+
+@pytest.mark.parametrize("kind", [Thread, Dispensable])
+def test_a_device_error_that_every_file_meets_ends_the_run(kind):
+    def fail(worker, given):
+        if given:
+            worker.tell.send(("begun", given[0].number))
+            worker.fail()
+
+    worker = kind(fail)
+    with pytest.raises(DeviceError, match="the device is gone"):
+        carried_out("abcdefghijkl", worker)
+    assert worker.starts == 4
+
+
+def done_within_a_minute(condition) -> bool:
+    until = time.monotonic() + 60
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
 def test_claims_that_nobody_asked_for_are_given_up():
     def interrupt(worker, given):
         raise OutputError("stop")
@@ -195,6 +248,72 @@ def test_claims_that_nobody_asked_for_are_given_up():
         with pytest.raises(OutputError, match="stop"):
             executor.execute([Job(name) for name in "abcdefgh"], coordinator)
     assert sorted(coordinator.given_up) == sorted(set(coordinator.taken) - {"a"})
+
+
+def test_claims_of_a_batch_that_is_not_given_out_are_given_up():
+    class Full(Coordinator):
+        def take(self, job):
+            if job.name == "c":
+                raise JournalError("the journal cannot be read")
+            return super().take(job)
+
+    coordinator = Full()
+    dispatcher = Dispatcher([Thread(finish)], Description.paths, pixels_of=lambda _job: 100)
+    with Dispatched(Description(), dispatcher) as executor:
+        executor.start()
+        with pytest.raises(JournalError):
+            executor.execute([Job(name) for name in "abcd"], coordinator)
+    assert (coordinator.taken, coordinator.given_up) == (["a", "b"], ["a", "b"])
+
+
+def test_a_journal_that_fails_costs_the_lines_of_its_tree_only():
+    class OneIsFull(Coordinator):
+        def __init__(self) -> None:
+            super().__init__()
+            self.reported = []
+
+        def ended_together(self, ended):
+            if ended[0][0].root == Path("full"):
+                raise JournalError("the journal cannot be written to")
+            super().ended_together(ended)
+
+        def finished(self, outcome):
+            self.reported.append(outcome.source.name)
+
+    def end_two(worker, given):
+        """The worker keeps the last two, and the claims of others wait for it."""
+        if given:
+            worker.finish(given[:2])
+
+    coordinator, worker = OneIsFull(), Thread(end_two)
+    jobs = [Job("a", Path("full")), Job("b"), Job("c"), Job("d"), Job("e")]
+    dispatcher = Dispatcher([worker], Description.paths, pixels_of=lambda _job: 100, claims_ahead=8)
+    with Dispatched(Description(), dispatcher) as executor:
+        executor.start()
+        with pytest.raises(JournalError):
+            executor.execute(jobs, coordinator)
+    assert coordinator.done == [("b", Result.DONE)]
+    assert coordinator.reported == ["b"]
+    assert coordinator.given_up == ["e"]
+
+
+def test_files_of_a_lost_machine_are_tried_again_at_once():
+    class OnMachine(Thread):
+        lost_its_machine = True
+
+    def lose_three(worker, given):
+        if worker.starts > 3:
+            finish(worker, given)
+        elif given:
+            worker.tell.send(("begun", given[0].number))
+            worker.is_ready = True
+            worker.tell.close()
+
+    worker = OnMachine(lose_three)
+    coordinator = carried_out("abcdef", worker)
+    assert {name: str(result) for name, result in coordinator.done} == dict.fromkeys("abcdef", "done")
+    assert [given[0] for given in worker.given[:3]] != ["a"]
+    assert worker.given[-1] != ["a"]
 
 
 def test_claims_are_taken_ahead_in_order_and_errors_come_in_their_turn():

@@ -88,6 +88,14 @@ def until(condition, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
+def comes(condition) -> bool:
+    """Whether a condition comes true; it waits long for that."""
+    began = time.monotonic()
+    while not (is_true := condition()) and time.monotonic() - began < PATIENCE_S:
+        time.sleep(0.1)
+    return bool(is_true)
+
+
 def write_photos(folder: Path, widths: Sequence[int]) -> None:
     """Writes noisy images, which are the same each time, into a new folder."""
     folder.mkdir()

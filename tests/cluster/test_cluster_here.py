@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ray_cluster import FAULTY, PATIENCE_S, until
+from ray_cluster import FAULTY, PATIENCE_S, comes, until
 from test_cluster_runs import events, journal, linux, tree
 
 RAY = ("--engine", "ray", "--num-workers", "2")
@@ -39,6 +40,16 @@ def test_a_file_that_ends_two_workers_fails_by_name(adacode, photos, tmp_path):
     assert sorted(tree(tmp_path / "p-sr-x4")) == ["00.png", "01.png", "03.png", "04.png", "05.png"]
 
 
+def test_a_device_error_that_every_file_meets_ends_the_run(adacode, photos, tmp_path):
+    photos(24, 24, *[33] * 6)
+    process = adacode.start("sr", "p", "--weights", "no-device", "--json", *RAY, env=ENV)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 5, stdout
+    assert "the device is gone" in events(stdout)[-1]["error"]["message"]
+    assert stderr == b""
+    assert sorted(tree(tmp_path / "p-sr-x4")) == ["00.png", "01.png"]
+
+
 @linux
 def test_sigterm_to_all_processes_ends_the_run_and_its_cluster(adacode, photos, tmp_path):
     photos(*[24] * 3, *[33] * 5)
@@ -53,8 +64,21 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_cluster(adacode, photos, 
     for noise in (b"Traceback", b"SIGTERM", b"raylet", b"ray."):
         assert noise not in stderr
     assert sorted(line["target"] for line in journal(tmp_path / "p-sr-x4")) == ["00.png", "01.png", "02.png"]
-    while sessions_of_clusters() - before:
-        time.sleep(0.1)
+    assert comes(lambda: not sessions_of_clusters() - before)
+
+
+@linux
+@pytest.mark.parametrize("seconds", [3.0, 5.0])
+def test_a_start_that_is_stopped_leaves_nothing(adacode, photos, tmp_path, seconds):
+    photos(24, 24)
+    folders, before = set(Path("/tmp").glob("adacode-ray-*")), sessions_of_clusters()
+    with adacode.start("sr", "p", "--weights", "nearest", *RAY, env=ENV, start_new_session=True) as process:
+        until(lambda: sessions_of_clusters() - before, process)
+        time.sleep(seconds)  # at different points of the start
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=PATIENCE_S)
+    assert comes(lambda: not sessions_of_clusters() - before)
+    assert set(Path("/tmp").glob("adacode-ray-*")) <= folders
 
 
 @linux
@@ -67,8 +91,7 @@ def test_the_cluster_ends_with_a_run_that_is_killed(adacode, photos, tmp_path):
         until(lambda: written.exists() and len(journal(out)) == 1, process)
         process.kill()
         process.communicate(timeout=PATIENCE_S)
-    while sessions_of_clusters() - before:
-        time.sleep(0.1)
+    assert comes(lambda: not sessions_of_clusters() - before)
     process = adacode.start("sr", "p", "--weights", "nearest", "--json", env=ENV)
     stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, events(stdout)[-1]["done"]) == (0, 2), stderr
@@ -82,4 +105,5 @@ def test_unknown_weights_of_workers_end_the_run(adacode, photos, tmp_path):
     _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 4
     assert stderr.decode().count("other-task is not for sr") == 1
+    assert f"on {socket.gethostname()}: other-task" in " ".join(stderr.decode().split())
     assert not (tmp_path / "p-sr-x4").exists()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ray_cluster import FAULTY
+from ray_cluster import FAULTY, comes
 
 from adacode_cli.batch.cluster import actor, carried, probe, sameness
 from adacode_cli.batch.cluster.carried import CarriedFiles
@@ -17,7 +23,10 @@ from adacode_cli.batch.cluster.executor import ClusterRequest, placements_on
 from adacode_cli.batch.cluster.ray_worker import Needs
 from adacode_cli.batch.description import Description, NetworkDescription
 from adacode_cli.batch.executor import Assignment
+from adacode_cli.batch.worker import WorkerPlacement
 from adacode_cli.batch.worker_handle import Given, Room
+from adacode_cli.cli import executing
+from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.errors import DeviceError, UsageError, WeightsError
 
 RAY = ("--engine", "ray")
@@ -86,6 +95,48 @@ def test_a_server_that_is_no_cluster(monkeypatch):
     assert f"the cluster at {address} cannot be used: it has not answered within 3 s" in str(raised.value)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc as Linux has it")
+def test_what_tries_an_address_ends_with_the_run():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        code = f"from adacode_cli.batch.cluster.probe import problem_with; problem_with({address!r})"
+        process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": FAULTY})
+        assert comes(lambda: processes_with(address) - {process.pid})
+        time.sleep(3)
+        process.kill()
+        process.wait(30)
+        assert comes(lambda: not processes_with(address))
+
+
+def processes_with(text: str) -> set[int]:
+    """The numbers of the processes that have this text in their command."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if text.encode() in (path / "cmdline").read_bytes():
+                found.add(int(path.name))
+    return found
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "all"])
+def test_every_gpu_of_this_machine_gets_a_worker(monkeypatch, device):
+    placements = [WorkerPlacement(f"cuda:{index}", processes=3) for index in range(3)]
+    monkeypatch.setattr(executing, "placements_of", lambda options: placements[: 3 if options.device == "all" else 1])
+    monkeypatch.setattr("adacode_cli.engine.device.choose_device", lambda name: name)
+    options = RestoreOptions(device=device, engine="ray", num_workers=2)
+    assert [place.device for place in executing._here(options)] == ["cuda"] * 2
+    assert len(executing._here(replace(options, num_workers=None))) == 3
+    placements[:] = [WorkerPlacement("mps")]
+    with pytest.raises(UsageError, match="--engine ray cannot use the device mps"):
+        executing._here(replace(options, num_workers=None))
+
+
+def test_a_gpu_that_this_machine_has_not_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DeviceError):
+        executing._here(RestoreOptions(device="cuda", engine="ray"))
+
+
 def test_what_differs_is_named():
     ours = {"adacode": "1", "torch": "2.9.0", "rawpy": "0.24"}
     sameness.require_same("node", dict(ours), ours)
@@ -112,6 +163,13 @@ def test_workers_are_placed_by_what_machines_have(nodes, request_, expected):
     found = placements_on(nodes, request_)
     assert [(place.device, place.threads, place.processes) for place, _ in found] == expected
     assert all(needs == (Needs(2, 1) if place.device == "cuda" else Needs(place.threads)) for place, needs in found)
+
+
+def test_a_worker_of_a_cpu_is_asked_for_on_the_machine_that_has_its_share():
+    found = placements_on([Node(8, 0, "large"), Node(2, 0, "small")], ClusterRequest("a", 3))
+    assert [needs for _, needs in found] == [Needs(2, node="large")] * 3
+    found = placements_on([Node(8, 0, "large"), Node(4, 0, "small")], ClusterRequest("a", None))
+    assert [needs for _, needs in found] == [Needs(8, node="large"), Needs(4, node="small")]
 
 
 def test_a_gpu_that_no_machine_has_is_refused():
@@ -141,7 +199,7 @@ class Job(SimpleNamespace):
 
 
 def given(number: int, pixels: int, root: Path) -> Given:
-    return Given(number, Assignment(Job(name=f"{number}.png", root=root)), pixels)
+    return Given(number, Assignment(Job(name=f"{number}.png", root=root, target=root / f"{number}.png")), pixels)
 
 
 def test_a_worker_asks_for_as_much_as_it_restores_in_half_a_second(monkeypatch, tmp_path):

@@ -17,25 +17,27 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from adacode_cli.batch.claims import claim_path
+from adacode_cli import atomic
+from adacode_cli.batch.claims import is_claimed_by
 from adacode_cli.batch.cluster.carried import CarriedFiles, unpacked
 from adacode_cli.batch.cluster.sameness import versions
+from adacode_cli.batch.cluster.shared import SHARED, other_file, require_marks
 from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.worker import Parent, WorkerTask, carry_out, sendable, take_place
 from adacode_cli.batch.worker_handle import Given, Room
-from adacode_cli.errors import EXIT_INTERRUPTED, InputError, UsageError
+from adacode_cli.errors import EXIT_INTERRUPTED, AdaCodeError, DeviceError, InputError, OutputError, UsageError
 from adacode_cli.storage.path import is_remote, is_remote_text
 
 LISTENING_S = 5.0
 _FORGOTTEN_S = 120.0
 _AHEAD_S = 0.5
 _MOST_JOBS = 64
-_SHARED = "Every machine of the cluster must see inputs and outputs under the same paths, for example by NFS."
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,15 @@ class ClusterTask:
     """What a worker does.
 
     task: as for a process of one machine. folder: the working directory of the run, in which paths begin.
-    inputs: what must be there, as it was typed. most_jobs: how many a worker may have at once.
+    inputs: what must be there, as it was typed. marks: as in `shared.marked`.
+    most_jobs: how many a worker may have at once.
     """
 
     task: WorkerTask
     folder: str
     inputs: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    token: str = ""
     most_jobs: int = _MOST_JOBS
 
 
@@ -71,9 +76,13 @@ class WorkerActor:
         """Who this worker is."""
         return Introduction(socket.gethostname(), os.getpid(), versions())
 
-    def begin(self, task: bytes, carried: CarriedFiles | None) -> None:
-        """Starts the work. task: a pickled `ClusterTask`, which only the same version of adacode can read."""
-        threading.Thread(target=_work, args=(task, carried, self._run), daemon=True, name="work").start()
+    def begin(self, task: bytes, carried: CarriedFiles | None, is_first: bool) -> None:
+        """Starts the work. task: a pickled `ClusterTask`, which only the same version of adacode can read.
+
+        is_first: no worker was in this place before. Later, an input may have been moved away.
+        """
+        arguments = (task, carried, self._run, is_first)
+        threading.Thread(target=_work, args=arguments, daemon=True, name="work").start()
 
     def give(self, given: Sequence[Given]) -> None:
         """Answers the question for jobs."""
@@ -88,14 +97,16 @@ class WorkerActor:
         self._run.stop()
 
 
-def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run) -> None:
+def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run, is_first: bool) -> None:
     """The thread of the work."""
     threading.Thread(target=run.end_when_forgotten, daemon=True, name="forgotten").start()
     host = socket.gethostname()
     try:
         cluster_task: ClusterTask = pickle.loads(task_bytes)
-        run.most_jobs = cluster_task.most_jobs
-        _enter(cluster_task, host)
+        run.most_jobs, run.token = cluster_task.most_jobs, cluster_task.token
+        run.paths = cluster_task.task.description.paths
+        atomic.check_before_rename(run.require_claim)
+        _enter(cluster_task if is_first else replace(cluster_task, inputs=()), host)
         task = cluster_task.task
         take_place(task.placement)
         if carried is not None:
@@ -104,20 +115,23 @@ def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run) -> None:
     except KeyboardInterrupt:
         run.send("stopped", run.begun)
     except BaseException as error:  # noqa: BLE001 (the run raises it)
+        if isinstance(error, AdaCodeError) and not isinstance(error, DeviceError) and host not in error.message:
+            error.message = f"on {host}: {error.message}"
         run.send("error", sendable(error, host), "".join(traceback.format_exception(error)))
 
 
 def _enter(task: ClusterTask, host: str) -> None:
     """Changes to the working directory of the run. Raises UsageError or InputError if this machine does not see it, or
-    an input.
+    an input, or a folder to which the run writes.
     """
     try:
         os.chdir(task.folder)
     except OSError as error:
-        raise UsageError(f"the working directory {task.folder} is not there on {host}", hint=_SHARED) from error
+        raise UsageError(f"the working directory {task.folder} is not there on {host}", hint=SHARED) from error
     for path in task.inputs:
         if not is_remote_text(path) and not os.path.lexists(path):
-            raise InputError(f"is not there on {host}, a machine of the cluster", path=path, hint=_SHARED)
+            raise InputError(f"is not there on {host}, a machine of the cluster", path=path, hint=SHARED)
+    require_marks(task.marks)
 
 
 class _Run(Parent):
@@ -125,11 +139,14 @@ class _Run(Parent):
 
     def __init__(self) -> None:
         super().__init__()
-        self.most_jobs = _MOST_JOBS
+        self.most_jobs, self.token = _MOST_JOBS, ""
+        self.paths: Callable[[Job], tuple[Path, ...]] = lambda job: (job.target,)
+        self._writing: dict[Path, Job] = {}
         self._changed = threading.Condition()
         self._messages: deque[tuple[object, ...]] = deque()
         self._waiting: deque[Given] = deque()
         self._has_asked = self._is_dry = self._may_stop = self._is_stopping = False
+        self._sees_files = False
         self._heard = time.monotonic()
         self._pace = _Pace()
 
@@ -199,11 +216,29 @@ class _Run(Parent):
             return None
 
     def take(self, job: Job) -> Assignment | None:
-        """As `Coordinator.take`. Raises UsageError if this machine does not see the claim that the run has on it."""
-        if not is_remote(job.root) and not os.path.lexists(claim_path(job.root, job.name)):
+        """As `Coordinator.take`. Raises UsageError if this machine does not see the claim that the run has on it, or
+        other files than the run; InputError if it is this file alone.
+        """
+        if not is_remote(job.root) and not is_claimed_by(self.token, job.root, job.name):
             what = f"on {socket.gethostname()}, a machine of the cluster, this is not the output directory of the run"
-            raise UsageError(what, path=job.root, hint=_SHARED)
+            raise UsageError(what, path=job.root, hint=SHARED)
+        if other := other_file(self._known[job].seen):
+            what = f"is another file on {socket.gethostname()}, a machine of the cluster, or was changed just now"
+            kind = InputError if self._sees_files else UsageError
+            raise kind(what, path=other, hint=SHARED)
+        self._sees_files = True
+        self._writing |= dict.fromkeys(self.paths(job), job)
         return super().take(job)
+
+    def require_claim(self, path: Path) -> None:
+        """Raises OutputError if a file of a job is to get its name, but the run has no claim on the job any more.
+
+        Then it has given up this worker, or has ended, and another one may write the same file.
+        """
+        job = self._writing.get(path)
+        if job is not None and not is_claimed_by(self.token, job.root, job.name):
+            hint = "Run the same command again: it goes on."
+            raise OutputError("is not written: the run has no claim on it any more", path=path, hint=hint)
 
     def started(self, job: Job) -> None:
         """As `Coordinator.started`."""
@@ -214,6 +249,8 @@ class _Run(Parent):
         """As `Coordinator.ended`."""
         if (given := self._known.get(job)) is not None:
             self._pace.add(given.pixels)
+            for path in self.paths(job):
+                self._writing.pop(path, None)
         super().ended(job, outcome)
 
     def page_finished(self, job: Job, page: int, num_pages: int) -> None:

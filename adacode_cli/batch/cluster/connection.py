@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from adacode_cli.batch.cluster.probe import problem_with
+from adacode_cli.batch.cluster.probe import job_config, problem_with
 from adacode_cli.batch.worker import FOR_THE_PARENT
 from adacode_cli.errors import DeviceError, UsageError
 
@@ -32,10 +32,11 @@ _OPEN_FILES = 65536
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of a cluster that is alive: its CPUs and GPUs, as Ray counts them."""
+    """A machine of a cluster that is alive: its CPUs and GPUs, as Ray counts them, and its name in Ray."""
 
     cpus: int
     gpus: int
+    name: str = ""
 
 
 def require_ray() -> None:
@@ -123,7 +124,6 @@ def connected(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _allow_open_files()
     import ray
-    from ray.job_config import JobConfig
 
     for name in ("ray", "ray._private.worker"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # after the import, which sets it
@@ -131,10 +131,7 @@ def connected(address: str) -> Iterator[None]:
     try:
         # Ray prints on standard output what it sees of workers that have died; the run reports that itself.
         ray._private.worker.print_to_stdstream = _say_nothing
-        # As if another program had sent the job: then the working directory, which may be a folder of somebody else's
-        # photographs, is not where workers look for Python modules.
-        job = JobConfig(_client_job=True)
-        ray.init(address=address, log_to_driver=False, configure_logging=False, job_config=job)
+        ray.init(address=address, log_to_driver=False, configure_logging=False, job_config=job_config())
     except Exception as error:
         reason = str(error).strip().splitlines()
         hint = "The machines of a cluster need the same versions of Ray and of Python. See docs/clusters.md."
@@ -151,8 +148,10 @@ def nodes() -> list[Node]:
     """The machines of the cluster. Raises DeviceError if none has CPUs or GPUs for actors."""
     import ray
 
-    alive: list[dict[str, Any]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    found = [Node(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in alive]
+    alive: list[tuple[dict[str, Any], str]] = [
+        (node["Resources"], node["NodeID"]) for node in ray.nodes() if node["Alive"]
+    ]
+    found = [Node(int(one.get("CPU", 0)), int(one.get("GPU", 0)), name) for one, name in alive]
     found = [node for node in found if node.cpus or node.gpus]
     if not found:
         hint = "Start nodes with CPUs or GPUs: ray start --address HOST:PORT."

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from adacode_cli.batch.claims import own_token
 from adacode_cli.batch.cluster.actor import ClusterTask
 from adacode_cli.batch.cluster.carried import CarriedFiles
 from adacode_cli.batch.cluster.connection import Node, connected, keep_handlers, nodes, resolved, watched
 from adacode_cli.batch.cluster.local_cluster import local_cluster
 from adacode_cli.batch.cluster.ray_worker import Needs, Presence, RayWorker
+from adacode_cli.batch.cluster.shared import folders_beside, marked, seen_of
 from adacode_cli.batch.dispatched import Dispatched
 from adacode_cli.batch.dispatcher import Dispatcher
 from adacode_cli.batch.plan import Job
@@ -25,6 +28,7 @@ from adacode_cli.errors import DeviceError
 _MOST_JOBS_OF_ALL = 512
 _MOST_JOBS = 64
 _CLAIMS_AHEAD = 32
+_JOINING_S = 1.0
 # Besides its GPU, a worker reads and writes files.
 _CPUS_BESIDE_GPU = 2
 
@@ -65,7 +69,12 @@ class ClusterExecutor(Dispatched):
             return 0 if header is None else header.width * header.height * max(1, header.pages)
 
         dispatcher = Dispatcher(
-            (), task.description.paths, joining=self._joining(), pixels_of=pixels_of, claims_ahead=_CLAIMS_AHEAD
+            (),
+            task.description.paths,
+            joining=self._joining(),
+            pixels_of=pixels_of,
+            seen_of=partial(seen_of, task.description),
+            claims_ahead=_CLAIMS_AHEAD,
         )
         super().__init__(task.description, dispatcher)
 
@@ -83,15 +92,16 @@ class ClusterExecutor(Dispatched):
             gpus = sum(place.device != "cpu" for place in here)
             with local_cluster(cpus=len(here) * _cpus(gpus), gpus=gpus) as address, self._driving(address):
                 needs = Needs(_cpus(gpus), min(1, gpus))
-                self._workers = self._made([(place, needs) for place in here])
-                with watched(address, self._lose):
+                with self._made([(place, needs) for place in here]), watched(address, self._lose):
                     yield self._workers
             return
         address = resolved(self._request.address)
-        with self._driving(address):
-            self._workers = self._made(placements_on(nodes(), self._request))
-            with watched(address, self._lose):
-                yield self._workers
+        with (
+            self._driving(address),
+            self._made(placements_on(nodes(), self._request)),
+            watched(address, self._lose),
+        ):
+            yield self._workers
 
     def _lose(self, error: DeviceError) -> None:
         """Has the run end because the cluster is gone. Called in another thread."""
@@ -111,21 +121,29 @@ class ClusterExecutor(Dispatched):
         finally:
             is_connected.set()
 
-    def _made(self, places: Sequence[tuple[WorkerPlacement, Needs]]) -> list[RayWorker]:
-        """A worker for each place. What they share goes to Ray's object store once."""
+    @contextmanager
+    def _made(self, places: Sequence[tuple[WorkerPlacement, Needs]]) -> Iterator[None]:
+        """Within the block, `_workers` has a worker for each place. What they share goes to Ray's object store once."""
         import ray
 
         most = max(4, min(_MOST_JOBS, _MOST_JOBS_OF_ALL // len(places)))
         carried = ray.put(self._request.carried)
         stored: dict[WorkerPlacement, object] = {}
         presence = Presence()
-        workers = []
-        for place, needs in places:
-            if place not in stored:
-                task = ClusterTask(replace(self._task, placement=place), os.getcwd(), self._request.inputs, most)  # noqa: PTH109
-                stored[place] = ray.put(pickle.dumps(task))
-            workers.append(RayWorker(needs, stored[place], carried, presence))
-        return workers
+        here = os.getcwd()  # noqa: PTH109
+        with marked(folders_beside(self._task.description)) as marks:
+            for place, needs in places:
+                if place not in stored:
+                    of_place = replace(self._task, placement=place)
+                    task = ClusterTask(of_place, here, self._request.inputs, marks, own_token(), most)
+                    stored[place] = ray.put(pickle.dumps(task))
+                self._workers.append(RayWorker(needs, stored[place], carried, presence))
+            try:
+                yield
+            finally:
+                until = time.monotonic() + _JOINING_S
+                for worker in self._workers:
+                    worker.join(until)
 
 
 def _cpus(gpus: int) -> int:
@@ -142,12 +160,13 @@ def placements_on(found: Sequence[Node], request: ClusterRequest) -> list[tuple[
         most = max(node.gpus for node in found)
         cpus = min(min(_CPUS_BESIDE_GPU, node.cpus // node.gpus) for node in found if node.gpus)
         return [(WorkerPlacement("cuda", None, most), Needs(cpus, 1))] * (request.num_workers or gpus)
-    shares = _shares([node.cpus for node in found if node.cpus], request.num_workers)
-    return [(WorkerPlacement("cpu", cpus, workers), Needs(cpus)) for cpus, workers in shares]
+    with_cpus = [node for node in found if node.cpus]
+    shares = _shares([node.cpus for node in with_cpus], request.num_workers)
+    return [(WorkerPlacement("cpu", cpus, of), Needs(cpus, node=with_cpus[one].name)) for one, cpus, of in shares]
 
 
-def _shares(cpus: Sequence[int], num_workers: int | None) -> list[tuple[int, int]]:
-    """For each worker: (its number of CPUs, the workers on its machine), by machines that have so many CPUs.
+def _shares(cpus: Sequence[int], num_workers: int | None) -> list[tuple[int, int, int]]:
+    """For each worker: (the number of its machine, its CPUs, the workers there), by machines that have so many CPUs.
 
     Each further worker goes to the machine where it has most. More workers than CPUs get one each, and some must wait.
     """
@@ -155,4 +174,4 @@ def _shares(cpus: Sequence[int], num_workers: int | None) -> list[tuple[int, int
     for _ in range(num_workers or 0):
         best = max(range(len(cpus)), key=lambda one: (cpus[one] / (workers[one] + 1), -workers[one]))
         workers[best] += 1
-    return [(max(1, have // number), number) for have, number in zip(cpus, workers, strict=True) for _ in range(number)]
+    return [(one, max(1, cpus[one] // of), of) for one, of in enumerate(workers) for _ in range(of)]

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from adacode_cli.errors import DeviceError, reason
 _OBJECTS_BYTES = 100 << 20  # Files are read and written by the workers, so hardly anything passes through Ray.
 # Paths of sockets have at most 107 bytes, and Ray adds about 80.
 _MAX_FOLDER_BYTES = 24
+_REMOVING_S, _TIMES_ABSENT = 20.0, 10
 
 
 @contextmanager
@@ -96,11 +98,22 @@ def _hold(cpus: int, gpus: int) -> None:
         )
         print("address", ray.get_runtime_context().gcs_address, flush=True)
         sys.stdin.read()
-        ray.shutdown()
     except Exception as error:  # noqa: BLE001 (the run reports it)
-        print("error", " ".join(str(error).split()), flush=True)
+        with suppress(OSError):  # The run may have ended while the cluster was starting.
+            print("error", " ".join(str(error).split()), flush=True)
     finally:
+        with suppress(Exception):  # It may not have been imported.
+            ray.shutdown()
+        _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    """Removes a folder to which processes that are ending may still write."""
+    until, absent = time.monotonic() + _REMOVING_S, 0
+    while absent < _TIMES_ABSENT and time.monotonic() < until:
         shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
+        absent = 0 if os.path.lexists(folder) else absent + 1
 
 
 if __name__ == "__main__":

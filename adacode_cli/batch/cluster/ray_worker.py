@@ -7,6 +7,7 @@ dispatcher, which waits for all workers at once. When the actor cannot be reache
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 from adacode_cli.batch.cluster.actor import Introduction, WorkerActor
 from adacode_cli.batch.cluster.connection import INSTALL
 from adacode_cli.batch.cluster.sameness import require_same, versions
-from adacode_cli.batch.worker_handle import Given, WorkerHandle
+from adacode_cli.batch.worker_handle import Given, WorkerHandle, WorkerTraceback
 from adacode_cli.errors import AdaCodeError, DeviceError, UsageError, WeightsError, translated
 
 # The run begins without a worker for which the cluster has had no place so long; and without any it ends.
@@ -26,10 +27,11 @@ _SOON_S = 45.0
 _PLACE_LIMIT_S = 300.0
 _CALLS_AT_ONCE = 4
 _AGAIN_S = 5.0
+_LOST = "its machine was lost"
 # Signs in the texts of Ray's errors, in the order in which they count.
 _ENDS = {
-    "node died": "its machine was lost",
-    "node has died": "its machine was lost",
+    "node died": _LOST,
+    "node has died": _LOST,
     "OOM": "its machine had no memory left",
     "out of memory": "its machine had no memory left",
 }
@@ -37,10 +39,20 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Needs:
-    """What Ray is asked for: logical CPUs and GPUs for one worker."""
+    """What Ray is asked for: logical CPUs and GPUs for one worker. node: the machine on which it is to be, as long as
+    that is there and has room; "": any.
+    """
 
     cpus: int
     gpus: int = 0
+    node: str = ""
+
+
+def _strategy(node: str) -> object:
+    """How Ray chooses the machine of a worker."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "SPREAD"
 
 
 class Presence:
@@ -72,12 +84,15 @@ class RayWorker(WorkerHandle):
     says_begun: ClassVar[bool] = True
     called: ClassVar[str] = "workers"
     alone: ClassVar[str] = "--engine local"
+    is_dispensable: ClassVar[bool] = True
 
     def __init__(self, needs: Needs, task: object, carried: object, presence: Presence) -> None:
         super().__init__()
         self._needs, self._task, self._carried, self._presence = needs, task, carried, presence
         self._link: _Link | None = None
+        self._ended: list[_Link] = []
         self._seen_as = "a worker of the cluster"
+        self._is_first = True
 
     @property
     def connection(self) -> Connection:
@@ -89,6 +104,11 @@ class RayWorker(WorkerHandle):
     def is_running(self) -> bool:
         """As `WorkerHandle.is_running`."""
         return self._link is not None
+
+    @property
+    def lost_its_machine(self) -> bool:
+        """As `WorkerHandle.lost_its_machine`."""
+        return self._link is not None and self._link.how == _LOST
 
     @property
     def introduction(self) -> Introduction | None:
@@ -109,7 +129,7 @@ class RayWorker(WorkerHandle):
             "num_gpus": self._needs.gpus,
             "max_concurrency": _CALLS_AT_ONCE,
             "max_restarts": 0,
-            "scheduling_strategy": "SPREAD",
+            "scheduling_strategy": _strategy(self._needs.node),
         }
         with translated(DeviceError, "a worker cannot be started", hint="Allow more open files (ulimit -n)."):
             try:
@@ -119,7 +139,10 @@ class RayWorker(WorkerHandle):
                 raise DeviceError(f"the Ray cluster cannot be used any more: {error}", hint=hint) from error
             self._link = _Link(actor, self._presence)
         self.is_ready = self.is_waiting = False
-        threading.Thread(target=self._link.attend, args=(self._task, self._carried), daemon=True, name="listen").start()
+        arguments = (self._task, self._carried, self._is_first)
+        self._is_first = False
+        self._link.listening = threading.Thread(target=self._link.attend, args=arguments, daemon=True, name="listen")
+        self._link.listening.start()
 
     def lose(self, error: DeviceError) -> None:
         """Has the run end with an error. Called in any thread."""
@@ -142,10 +165,20 @@ class RayWorker(WorkerHandle):
         link, self._link = self._link, None
         if link is not None:
             link.end()
+            self._ended = [one for one in self._ended if one.is_listening] + [link]
+
+    def join(self, until: float) -> None:
+        """Waits until no thread listens to one that was ended, as Ray must not be asked after its shutdown.
+
+        until: as of `time.monotonic`; later, nobody waits.
+        """
+        for link in self._ended:
+            if link.listening is not None:
+                link.listening.join(max(0.0, until - time.monotonic()))
 
     def error_about(self, how: str) -> DeviceError:
         """As `WorkerHandle.error_about`."""
-        hint = "See Ray's logs of that machine. Each worker needs memory of its own: a smaller --num-workers may help."
+        hint = "See Ray's logs of that machine. Each worker needs memory of its own: fewer on a machine may help."
         return DeviceError(f"{self._seen_as} {how}", hint=hint)
 
     def other_weights(self) -> WeightsError:
@@ -159,7 +192,9 @@ class RayWorker(WorkerHandle):
         if message and message[0] == "lost":
             raise message[1]
         # A device that fails costs the run this worker, and not all others.
-        if message and message[0] == "error" and isinstance(message[1], DeviceError) and self.is_ready:
+        if message and message[0] == "error" and isinstance(message[1], DeviceError):
+            self.failure = message[1]
+            self.failure.__cause__ = WorkerTraceback(f"in the worker for {self._place}:\n{message[2]}")
             self._link.how = message[1].message
             return None
         return message
@@ -178,18 +213,24 @@ class _Link:
         self._presence = presence
         self.introduction: Introduction | None = None
         self.how = "it ended"
+        self.listening: threading.Thread | None = None
         self.heard, self._tell = Pipe(duplex=False)
         self._messages: deque[tuple[Any, ...]] = deque()
         self._lock = threading.Lock()
         self._is_over = False
 
-    def attend(self, task: object, carried: object) -> None:
+    @property
+    def is_listening(self) -> bool:
+        """Whether its thread has not ended."""
+        return self.listening is not None and self.listening.is_alive()
+
+    def attend(self, task: object, carried: object, is_first: bool) -> None:
         """The thread: has the worker introduce itself, starts its work, and listens as long as it is there."""
         import ray
 
         try:
             self._introduce()
-            ray.get(self.actor.begin.remote(task, carried))
+            ray.get(self.actor.begin.remote(task, carried, is_first))
             while not self._is_over:
                 for message in ray.get(self.actor.listen.remote()):
                     self.put(*message)
@@ -209,7 +250,7 @@ class _Link:
             self.put("without-place")
         while not ray.wait([introducing], timeout=_PLACE_LIMIT_S)[0]:
             if not self._presence.any_worker():
-                hint = "Start more nodes, wait until others have ended (ray status), or use a smaller --num-workers."
+                hint = "Start more nodes, or wait until other programs have ended (ray status shows what they use)."
                 self._refuse(DeviceError(f"the cluster has had no room for {_PLACE_LIMIT_S:g} s", hint=hint))
         try:
             self.introduction = ray.get(introducing)
