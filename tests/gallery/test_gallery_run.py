@@ -200,6 +200,25 @@ def test_view_of_a_damaged_journal_shows_what_can_be_read(photo, restored, adaco
     assert set(entries_of(tree)) == {"a.png"}
 
 
+def test_forged_facts_are_no_obstacle(photo, restored, adacode):
+    """A tree may come from elsewhere; a later run and the page read what is written beside its thumbnails."""
+    forged = [{"format": []}, {"format": 7}, {"format": {}, "pages": "x"}, {"histogram": [[{}], 1], "grey": "<b>"}]
+    for number in range(len(forged)):
+        photo(f"photos/{number}.png")
+    tree = restored()
+    paths = sorted((tree / GALLERY / "pictures").rglob("*.json"))
+    for path, changes in zip(paths, forged, strict=True):
+        facts = json.loads(path.read_bytes())
+        path.write_text(json.dumps({**facts, "before": facts["before"] | changes, "after": facts["after"] | changes}))
+    restored()
+    assert adacode("view", "out", "--no-open").returncode == 0
+    assert len(entries_of(tree)) == len(forged)
+    for one in details_of(tree).values():
+        assert isinstance(one["before"]["format"], str)
+        assert isinstance(one["before"].get("pages", 1), int)
+        assert isinstance(one["before"]["grey"], bool)
+
+
 def test_a_link_in_the_place_of_the_page_is_refused(photo, adacode, tmp_path):
     photo("photos/a.png")
     (tmp_path / "out" / ".adacode").mkdir(parents=True)

@@ -36,7 +36,7 @@ def show(stages: Stages, job: Job, before: Shown | None, inferred: Inferred, wri
     image, format_name = inferred.image, output_format(job.target)
     if inferred.unchanged is None:
         kept = carried(stages.keeping.with_history(image, format_name), format_name)
-        image = replace(image, icc=kept.icc, exif=kept.exif, xmp=kept.xmp, iptc=kept.iptc)
+        image = replace(image, icc=kept.icc, exif=kept.exif, xmp=kept.xmp, iptc=kept.iptc, turned=False)
     after = shown_of(image, written.num_bytes, format_name)
     try:
         save_picture(job.root / GALLERY, output.sha256, before, after, inferred.restored)
