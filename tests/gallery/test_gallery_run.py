@@ -239,6 +239,16 @@ def test_without_a_directory_of_results_there_is_no_page(photo, adacode, tmp_pat
     assert not (tmp_path / "b.png").exists()
 
 
+@pytest.mark.parametrize("arguments", [("-",), ("photos/a.png", "-o", "b.png")])
+def test_a_variable_asks_for_a_page_only_where_there_is_a_place(photo, adacode, tmp_path, arguments):
+    data = photo("photos/a.png", (24, 16)).read_bytes()
+    done = adacode("sr", *arguments, "-w", "nearest", stdin=data, ADACODE_SR_REPORT="1")
+    assert done.returncode == 0, done.stderr.decode()
+    (tmp_path / "stdout.png").write_bytes(done.stdout)
+    with Image.open(tmp_path / ("stdout.png" if arguments == ("-",) else "b.png")) as image:
+        assert image.size == (96, 64)
+
+
 def test_a_dry_run_writes_no_page(photo, restored, tmp_path):
     photo("photos/a.png")
     restored("--dry-run")
