@@ -230,6 +230,21 @@ def test_a_link_in_the_place_of_the_page_is_refused(photo, adacode, tmp_path):
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["app/vendor", "data", "pictures/00", "files"])
+def test_a_link_in_the_page_is_not_followed(photo, restored, adacode, tmp_path, name):
+    photo("photos/a.png")
+    tree = restored()
+    (tmp_path / "elsewhere").mkdir()
+    place = tree / GALLERY / name
+    if place.exists():
+        shutil.rmtree(place)
+    place.symlink_to(tmp_path / "elsewhere")
+    done = adacode("view", "out", "--no-open")
+    assert done.returncode == 6
+    assert "is a link" in done.stderr.decode()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 @pytest.mark.parametrize("arguments", [("-",), ("photos/a.png", "-o", "b.png")])
 def test_without_a_directory_of_results_there_is_no_page(photo, adacode, tmp_path, arguments):
     data = photo("photos/a.png").read_bytes()

@@ -12,12 +12,11 @@ from adacode_cli import atomic, formats
 from adacode_cli.batch.contents import Content, holds
 from adacode_cli.batch.gallery.entries import Fields, digest_in, identifier
 from adacode_cli.batch.gallery.folder import Gallery
-from adacode_cli.batch.gallery.places import GALLERY, PAGE, picture_name, url_of_output
+from adacode_cli.batch.gallery.places import FILES, GALLERY, PAGE, picture_name, url_of_output
 from adacode_cli.batch.output_files import make_directory
 from adacode_cli.batch.state_files import is_path
 from adacode_cli.errors import OutputError
 
-_FILES = "files"
 _ENDINGS = (".webp", ".json", "-before.webp", "-after.webp")
 
 
@@ -75,7 +74,7 @@ def _file(source: Path, sha256: str, folder: Path, name: str) -> str | None:
     """
     suffix = source.suffix.lower()
     is_image = formats.of_input_suffix(suffix) is not None or formats.of_suffix(suffix) is not None
-    address = f"{_FILES}/{name[:2]}/{name}{suffix}"
+    address = f"{FILES}/{name[:2]}/{name}{suffix}"
     with suppress(OSError, ValueError):
         if is_image and holds(source, Content(source.stat().st_size, sha256)):
             _copy(source, folder / address)
