@@ -218,7 +218,7 @@ class Trees:
         """Adds the journal's line, and brings the gallery up to date from time to time. Raises JournalError."""
         self._tree(job.root).journal.add(line_of(job, outcome, self.settings))
         if gallery := self._galleries.get(job.root):
-            with suppress(OutputError):  # If it remains so, the end of the run reports it.
+            with suppress(Exception):  # No page ends a run; if it remains so, the end of the run reports it.
                 gallery.advance()
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:

@@ -200,6 +200,41 @@ def test_view_of_a_damaged_journal_shows_what_can_be_read(photo, restored, adaco
     assert set(entries_of(tree)) == {"a.png"}
 
 
+WITHOUT_WEBP = """
+from PIL import Image, WebPImagePlugin
+
+def refuse(*_):
+    raise ValueError("this encoder is broken")
+
+Image.register_save("WEBP", refuse)
+"""
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_a_picture_that_cannot_be_made_fails_no_file(photo, adacode, tmp_path, processes):
+    """The encoder of thumbnails is broken in every interpreter that the run starts."""
+    for name in ("a.png", "b.tif"):
+        photo(f"photos/{name}")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text(WITHOUT_WEBP)
+    fake = ROOT / "tests" / "cli" / "fake_program.py"
+    words = [sys.executable, str(fake), "sr", "photos", "-o", "out", "-w", "nearest", *processes]
+    from adacode_process import environment
+
+    env = environment(PYTHONPATH=f"{tmp_path / 'broken'}{os.pathsep}{ROOT}")
+    done = subprocess.run([*words, "--report"], cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    found = entries_of(tmp_path / "out")
+    assert {name: (one["outcome"], one["picture"]) for name, one in found.items()} == {
+        "a.png": ("done", ""),
+        "b.tif": ("done", ""),
+    }
+    assert all("this encoder is broken" in " ".join(one["notes"]) for one in found.values())
+    again = subprocess.run([*words, "--report"], cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr.decode()
+    assert len(lines(tmp_path / "out")) == 2
+
+
 def test_forged_facts_are_no_obstacle(photo, restored, adacode):
     """A tree may come from elsewhere; a later run and the page read what is written beside its thumbnails."""
     forged = [{"format": []}, {"format": 7}, {"format": {}, "pages": "x"}, {"histogram": [[{}], 1], "grey": "<b>"}]
