@@ -322,6 +322,33 @@ def test_a_self_contained_page_can_be_moved(photo, restored, adacode, tmp_path):
     assert (moved / entries_of(moved)["a.png"]["result"]).read_bytes() == originals["a.png"]
 
 
+def test_a_page_of_results_that_may_not_be_changed_lies_elsewhere(photo, adacode, tmp_path):
+    photo("photos/a.png", (40, 30))
+    assert adacode("sr", "photos", "-o", "out", "-w", "nearest").returncode == 0
+    (tmp_path / "out" / GALLERY).write_text("in the way")  # also for root, who may write into every directory
+    done = adacode("view", "out", "--no-open")
+    assert done.returncode == 6
+    assert "--self-contained PAGE" in done.stderr.decode()
+    done = adacode("view", "out", "--no-open", "--self-contained", "page")
+    assert done.returncode == 0, done.stderr.decode()
+    (entry,) = entries_of(tmp_path / "page").values()
+    assert (tmp_path / "page" / f"{entry['picture']}.webp").is_file()
+    assert entry["hasBefore"]
+    assert (tmp_path / "out" / GALLERY).read_text() == "in the way"
+
+
+def test_no_link_of_a_gallery_brings_another_file_into_a_page(photo, restored, adacode, tmp_path):
+    photo("photos/a.png")
+    (tmp_path / "secret").write_text("the content of another file")
+    tree = restored()
+    for path in (*(tree / GALLERY / "pictures").rglob("*.webp"), tree / GALLERY / "commands.json"):
+        path.unlink()
+        path.symlink_to(tmp_path / "secret")
+    assert adacode("view", "out", "--no-open", "--self-contained", "page").returncode == 0
+    for path in (tmp_path / "page").rglob("*"):
+        assert path.is_dir() or b"the content of another" not in path.read_bytes()
+
+
 def test_a_self_contained_page_replaces_no_other_files(photo, restored, adacode, tmp_path):
     photo("photos/a.png")
     restored()

@@ -100,7 +100,7 @@ class Gallery:
         command: the words of the command that makes an output again, by the digest of its options.
         running: more is going to come, so the page looks for it.
         """
-        self._check()
+        self.check()
         with self._lock:
             for name, data in _app():
                 self._write(name, data)
@@ -136,7 +136,7 @@ class Gallery:
         for number, fields in enumerate(self.last_lines()):
             yield entry_of(fields, number, self.folder, self._addresses, Again())
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Raises OutputError for a link, which would lead what is written to another place."""
         links = [one for one in _folders(self.folder) if one.is_symlink()]
         if self.folder == self.root / GALLERY and self.folder.parent.is_symlink():
