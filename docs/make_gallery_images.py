@@ -78,6 +78,12 @@ def draw(page_file: Path) -> None:
         browser.close()
 
 
+def name_home(work: Path) -> None:
+    """Gives the folder `work` a name in the texts of the page that does not depend on the machine."""
+    for path in (work / "large" / ".adacode" / "report" / "data").glob("*.js"):
+        path.write_text(path.read_text(encoding="ascii").replace(str(work), "/home/ada"), encoding="ascii")
+
+
 def main() -> None:
     """Restores the crops and makes the screenshots."""
     with tempfile.TemporaryDirectory() as folder:
@@ -85,6 +91,7 @@ def main() -> None:
         photographs(work / "photos")
         command = [sys.executable, "-m", "adacode_cli", "sr", "photos", "-o", "large", "--report", "-q"]
         subprocess.run(command, cwd=work, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        name_home(work)
         draw(work / "large" / ".adacode" / "report" / "index.html")
 
 

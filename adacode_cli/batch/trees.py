@@ -298,7 +298,7 @@ class Trees:
         for root, of_tree in lines.items():
             self._tree(root).journal.add(*of_tree)
             if gallery := self._galleries.get(root):
-                with suppress(OutputError):  # If it remains so, the end of the run reports it.
+                with suppress(Exception):  # No page ends a run; if it remains so, the end of the run reports it.
                     gallery.advance()
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:

@@ -162,8 +162,11 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
     options = _with_names_of(context, options, request, is_pipe=is_stdin(inputs))
     if options.from_file is None and is_stdin(inputs):
         options = _for_one_image(context, options)
+    if options.report and (refusal := _no_place_for_a_page(inputs, options, request)):
+        if came_from(context, "report") == "COMMANDLINE":
+            raise refusal
+        options = replace(options, report=False)
     if options.report:
-        _check_report(inputs, options, request)
         request = replace(request, again=tuple(words_again(context)))
     if options.watch:
         check_watch(inputs or [], options, request)
@@ -233,14 +236,15 @@ def _check(options: RestoreOptions) -> None:
     check_cluster(options)
 
 
-def _check_report(inputs: list[str] | None, options: RestoreOptions, request: Request) -> None:
-    """Raises UsageError where there is no directory of results, in which the page would lie."""
+def _no_place_for_a_page(inputs: list[str] | None, options: RestoreOptions, request: Request) -> UsageError | None:
+    """The error of `--report` where there is no directory of results, in which the page would lie; else None."""
     if options.from_file is None and is_stdin(inputs):
         hint = "Leave it out, or name the image and a directory with -o."
-        raise UsageError("--report cannot be used with '-', because there is no directory of results", hint=hint)
+        return UsageError("--report cannot be used with '-', because there is no directory of results", hint=hint)
     if naming_of(options, request).names_one_file():
         hint = "Leave it out, or name a directory with -o."
-        raise UsageError("--report needs a directory of results, and -o names a file", hint=hint)
+        return UsageError("--report needs a directory of results, and -o names a file", hint=hint)
+    return None
 
 
 def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:

@@ -13,9 +13,10 @@ from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import Verbose
 from adacode_cli.cli.streams import printable, stderr_console, write_bytes, write_line
 from adacode_cli.cli.terminal_image import Way, cell_pixels, drawn, way_of
-from adacode_cli.errors import UsageError
+from adacode_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from adacode_cli.imaging.decode import Decode
     from adacode_cli.imaging.image import Decoded
 
 _LINES_BESIDE = 3
@@ -47,20 +48,37 @@ def show(
         raise UsageError(
             "standard output is not a terminal", hint="Choose what is written, for example --graphics blocks."
         )
-    from adacode_cli.batch.gallery.one import opened, original_of
+    from adacode_cli.batch.gallery.one import opened
     from adacode_cli.imaging.decoder_pool import decoding
 
     with ended_by_interruption(), decoding(isolated=True) as decoder:
         after = opened(file, decoder)
-        source = original or original_of(file)
-        is_there = source is not None and (original is not None or source.is_file())
-        before = opened(source, decoder) if source is not None and is_there else None
+        before, source, missing = _original(file, original, decoder)
         _draw(before, after, way_of(os.environ) if graphics == "auto" else graphics)
     sizes = [f"{one.size[1]} × {one.size[0]}" for one in (before, after) if one is not None]
     names = [printable(str(path)) for path, one in ((source, before), (file, after)) if one is not None]
     write_line("   →   ".join(f"{name} ({size})" for name, size in zip(names, sizes, strict=True)))
-    if source is not None and before is None:
-        write_line(f"its original {printable(str(source))} is not there")
+    if missing:
+        write_line(missing)
+
+
+def _original(file: Path, named: Path | None, decoder: Decode) -> tuple[Decoded | None, Path | None, str]:
+    """The original of a result, decoded, its path, and why it is not shown; None where there is none.
+
+    named: the one that the user names instead. Raises InputError if this one cannot be read.
+    """
+    from adacode_cli.batch.gallery.one import opened, original_of
+
+    source = named or original_of(file)
+    if source is None or named is not None:
+        return (None if source is None else opened(source, decoder)), source, ""
+    name = printable(str(source))
+    if not os.path.isfile(source):  # noqa: PTH113 (Path.is_file raises for a name that is too long)
+        return None, source, f"its original {name} is not there"
+    try:
+        return opened(source, decoder), source, ""
+    except InputError as error:
+        return None, source, f"its original {name} cannot be shown: {printable(error.message)}"
 
 
 def _draw(before: Decoded | None, after: Decoded, way: Way) -> None:
@@ -68,7 +86,7 @@ def _draw(before: Decoded | None, after: Decoded, way: Way) -> None:
     from adacode_cli.batch.gallery.one import beside
 
     console = stderr_console()
-    columns, rows = max(20, console.width - 1), max(8, console.height - _LINES_BESIDE)
+    columns, rows = max(6, console.width - 1), max(2, console.height - _LINES_BESIDE)
     if way == "blocks":
         write_bytes(drawn(beside(before, after, (columns, 2 * rows)), way, columns))
         return

@@ -68,16 +68,27 @@ def view(
 
         check_place(options.self_contained)
     with ended_by_interruption("the page is not complete; run it again"):
-        with showing("reading the journal"):
-            gallery.begin(running=is_going_on(results))
-        if options.thumbnails:
-            make_thumbnails(gallery)
-        if options.self_contained is not None:
+        if options.self_contained is not None:  # Nothing is written into the directory of results.
             gallery = _copy(gallery, options.self_contained)
+        else:
+            _begin(gallery)
+        if options.thumbnails:
+            make_thumbnails(gallery, is_copy=options.self_contained is not None)
     page = gallery.page.absolute()
     write_line(str(page))
     if options.open:
         open_in_browser(page)
+
+
+def _begin(gallery: Gallery) -> None:
+    """Writes the page into the directory of results. Raises OutputError, JournalError."""
+    gallery.check()
+    try:
+        with showing("reading the journal"):
+            gallery.begin(running=is_going_on(gallery.root))
+    except OutputError as error:
+        hint = "Make room and make the directory writable, or write the page elsewhere with --self-contained PAGE."
+        raise OutputError(error.message, path=error.path, hint=hint) from error
 
 
 def gallery_at(results: Path) -> Gallery:
@@ -100,8 +111,11 @@ def is_going_on(results: Path) -> bool:
     return Claims(results).are_held()
 
 
-def make_thumbnails(gallery: Gallery) -> None:
-    """Makes what is missing; results that cannot be read stay without. Raises OutputError, JournalError."""
+def make_thumbnails(gallery: Gallery, *, is_copy: bool = False) -> None:
+    """Makes what is missing; results that cannot be read stay without. Raises OutputError, JournalError.
+
+    is_copy: the page is not that of the directory of results, so it follows no run.
+    """
     from adacode_cli.batch.gallery.making import without_picture
     from adacode_cli.imaging.decoder_pool import decoding
 
@@ -120,7 +134,7 @@ def make_thumbnails(gallery: Gallery) -> None:
                 except AdaCodeError:
                     continue
     finally:
-        gallery.begin(running=is_going_on(gallery.root))
+        gallery.begin(running=not is_copy and is_going_on(gallery.root))
 
 
 def _copy(gallery: Gallery, folder: Path) -> Gallery:

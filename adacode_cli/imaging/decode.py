@@ -154,6 +154,7 @@ def _upright(raster: Raster, format: Format, allowance: Allowance, page: int, *,
         raster.bits,
         cicp=metadata.cicp,
         lossless=raster.lossless,
+        turned=oriented.orientation != 1,
     )
 
 

@@ -57,6 +57,7 @@ class Decoded:
     salvaged: it is the readable part of a damaged file.
     without_network: no network had a part in it, so its metadata name no weights.
     lossless: the file has no loss, although its format allows it; False for formats without loss.
+    turned: its file states an orientation, and holds other pixels than these.
 
     Raises ValueError for other arrays, which is a bug of the caller.
     """
@@ -80,6 +81,7 @@ class Decoded:
     salvaged: bool = False
     without_network: bool = False
     lossless: bool = False
+    turned: bool = False
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

@@ -38,10 +38,23 @@ def test_suffixes_may_differ_and_what_cannot_be_read_is_said(photo, adacode, tmp
     done = adacode("compare", "one/x/out", "two/x/out", "-o", "page", "--no-open")
     assert done.returncode == 0, done.stderr.decode()
     found = entries_of(tmp_path / "page")
-    assert found["a.jpg"]["sides"] == ["one/x/out", "two/x/out"]
+    assert found["a.png"]["sides"] == ["one/x/out", "two/x/out"]
     assert found["b.png"]["outcome"] == "failed"
     assert "no image" in found["b.png"]["error"]
     assert adacode("compare", "one/x/out", "two/x/out", "-o", "page", "--no-open").returncode == 0
+
+
+def test_files_that_differ_in_their_suffixes_alone_are_all_compared(photo, adacode, tmp_path):
+    for folder, color in (("ours", (200, 30, 20)), ("theirs", (20, 40, 210))):
+        photo(f"{folder}/a.png", (40, 30), color)
+        photo(f"{folder}/a.jpg", (20, 10), color)
+    done = adacode("compare", "ours", "theirs", "-o", "page", "--no-open")
+    assert done.returncode == 0, done.stderr.decode()
+    found = entries_of(tmp_path / "page")
+    assert {name: (one["width"], one["resultWidth"]) for name, one in found.items()} == {
+        "a.png": (40, 40),
+        "a.jpg": (20, 20),
+    }
 
 
 def test_what_cannot_be_compared_is_refused(photo, adacode, tmp_path):

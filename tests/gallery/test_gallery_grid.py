@@ -299,7 +299,7 @@ def test_the_page_cannot_load_or_run_anything_else(photo, restored, page):
 def test_the_page_follows_a_run(photo, adacode, tmp_path, page):
     photo("photos/a.png")
     photo("photos/b.png", (33, 10))
-    photo("photos/c.png")
+    photo("photos/sub/c.png")
     names = {"PAUSE": str(tmp_path / "go")}
     options = ("sr", "photos", "-o", "out", "-w", "pause", "--report")
     running = adacode.start(*options, env=names)
@@ -312,9 +312,15 @@ def test_the_page_follows_a_run(photo, adacode, tmp_path, page):
         page.open(tree)
         assert page.cards() == ["a.png"]
         assert "going on" in page.browser_page.locator("#going-on").text_content()
+        page.browser_page.locator("#outcome").focus()
+        options = "[...document.getElementById('outcome').options]"
+        page.browser_page.evaluate(f"() => {{ window.first = {options}[0]; }}")
         (tmp_path / "go").touch()
         running.wait(60)
         page.until("document.querySelectorAll('a.card').length === 3")
+        assert page.browser_page.evaluate(f"{options}[0] === window.first")  # A list that is open stays as it is,
+        page.browser_page.locator("#sort").focus()
+        page.until(f"{options}.map((one) => one.label).includes('restored (3)')")  # until it is left.
         page.until("document.getElementById('going-on').textContent === ''")
         assert "3 restored" in page.browser_page.locator("#summary").text_content()
     finally:

@@ -249,3 +249,23 @@ def test_without_the_original_its_thumbnail_is_shown(photo, restored, page):
     assert "Before: the file cannot be shown" in page.browser_page.locator("#message").inner_text()
     assert np.abs(np.subtract(at(page, 0.25), RED, dtype=int)).max() < 12
     page.errors.clear()  # The browser reports the missing file.
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.avif"])
+def test_an_original_that_states_an_orientation_is_shown_upright(photo, restored, page, tmp_path, name):
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by a quarter
+    image = Image.new("RGB", (48, 32), RED)
+    image.paste(BLUE, (0, 0, 24, 16))
+    (tmp_path / "photos").mkdir()
+    image.save(tmp_path / "photos" / name, exif=exif)
+    page.open(restored())
+    page.show(name)
+    sides = []
+    for key in "45":
+        page.browser_page.keyboard.press(key)
+        pixels = page.pixels().astype(int)
+        height, width = pixels.shape[:2]
+        sides.append(pixels[:: height // 8, width // 2 - 80 : width // 2 + 80 : 30])
+    assert np.median(np.abs(sides[0] - sides[1])) < 12
+    assert np.mean(np.abs(sides[0] - sides[1])) < 12

@@ -200,12 +200,81 @@ def test_view_of_a_damaged_journal_shows_what_can_be_read(photo, restored, adaco
     assert set(entries_of(tree)) == {"a.png"}
 
 
+WITHOUT_WEBP = """
+from PIL import Image, WebPImagePlugin
+
+def refuse(*_):
+    raise ValueError("this encoder is broken")
+
+Image.register_save("WEBP", refuse)
+"""
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_a_picture_that_cannot_be_made_fails_no_file(photo, adacode, tmp_path, processes):
+    """The encoder of thumbnails is broken in every interpreter that the run starts."""
+    for name in ("a.png", "b.tif"):
+        photo(f"photos/{name}")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text(WITHOUT_WEBP)
+    fake = ROOT / "tests" / "cli" / "fake_program.py"
+    words = [sys.executable, str(fake), "sr", "photos", "-o", "out", "-w", "nearest", *processes]
+    from adacode_process import environment
+
+    env = environment(PYTHONPATH=f"{tmp_path / 'broken'}{os.pathsep}{ROOT}")
+    done = subprocess.run([*words, "--report"], cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    found = entries_of(tmp_path / "out")
+    assert {name: (one["outcome"], one["picture"]) for name, one in found.items()} == {
+        "a.png": ("done", ""),
+        "b.tif": ("done", ""),
+    }
+    assert all("this encoder is broken" in " ".join(one["notes"]) for one in found.values())
+    again = subprocess.run([*words, "--report"], cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr.decode()
+    assert len(lines(tmp_path / "out")) == 2
+
+
+def test_forged_facts_are_no_obstacle(photo, restored, adacode):
+    """A tree may come from elsewhere; a later run and the page read what is written beside its thumbnails."""
+    forged = [{"format": []}, {"format": 7}, {"format": {}, "pages": "x"}, {"histogram": [[{}], 1], "grey": "<b>"}]
+    for number in range(len(forged)):
+        photo(f"photos/{number}.png")
+    tree = restored()
+    paths = sorted((tree / GALLERY / "pictures").rglob("*.json"))
+    for path, changes in zip(paths, forged, strict=True):
+        facts = json.loads(path.read_bytes())
+        path.write_text(json.dumps({**facts, "before": facts["before"] | changes, "after": facts["after"] | changes}))
+    restored()
+    assert adacode("view", "out", "--no-open").returncode == 0
+    assert len(entries_of(tree)) == len(forged)
+    for one in details_of(tree).values():
+        assert isinstance(one["before"]["format"], str)
+        assert isinstance(one["before"].get("pages", 1), int)
+        assert isinstance(one["before"]["grey"], bool)
+
+
 def test_a_link_in_the_place_of_the_page_is_refused(photo, adacode, tmp_path):
     photo("photos/a.png")
     (tmp_path / "out" / ".adacode").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out" / GALLERY).symlink_to(tmp_path / "elsewhere")
     done = adacode("sr", "photos", "-o", "out", "-w", "nearest", "--report")
+    assert done.returncode == 6
+    assert "is a link" in done.stderr.decode()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["app/vendor", "data", "pictures/00", "files"])
+def test_a_link_in_the_page_is_not_followed(photo, restored, adacode, tmp_path, name):
+    photo("photos/a.png")
+    tree = restored()
+    (tmp_path / "elsewhere").mkdir()
+    place = tree / GALLERY / name
+    if place.exists():
+        shutil.rmtree(place)
+    place.symlink_to(tmp_path / "elsewhere")
+    done = adacode("view", "out", "--no-open")
     assert done.returncode == 6
     assert "is a link" in done.stderr.decode()
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -218,6 +287,16 @@ def test_without_a_directory_of_results_there_is_no_page(photo, adacode, tmp_pat
     assert done.returncode == 2
     assert "--report" in done.stderr.decode()
     assert not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("arguments", [("-",), ("photos/a.png", "-o", "b.png")])
+def test_a_variable_asks_for_a_page_only_where_there_is_a_place(photo, adacode, tmp_path, arguments):
+    data = photo("photos/a.png", (24, 16)).read_bytes()
+    done = adacode("sr", *arguments, "-w", "nearest", stdin=data, ADACODE_SR_REPORT="1")
+    assert done.returncode == 0, done.stderr.decode()
+    (tmp_path / "stdout.png").write_bytes(done.stdout)
+    with Image.open(tmp_path / ("stdout.png" if arguments == ("-",) else "b.png")) as image:
+        assert image.size == (96, 64)
 
 
 def test_a_dry_run_writes_no_page(photo, restored, tmp_path):
@@ -241,6 +320,33 @@ def test_a_self_contained_page_can_be_moved(photo, restored, adacode, tmp_path):
         assert (moved / entry["original"]).is_file()
         assert (moved / entry["result"]).is_file()
     assert (moved / entries_of(moved)["a.png"]["result"]).read_bytes() == originals["a.png"]
+
+
+def test_a_page_of_results_that_may_not_be_changed_lies_elsewhere(photo, adacode, tmp_path):
+    photo("photos/a.png", (40, 30))
+    assert adacode("sr", "photos", "-o", "out", "-w", "nearest").returncode == 0
+    (tmp_path / "out" / GALLERY).write_text("in the way")  # also for root, who may write into every directory
+    done = adacode("view", "out", "--no-open")
+    assert done.returncode == 6
+    assert "--self-contained PAGE" in done.stderr.decode()
+    done = adacode("view", "out", "--no-open", "--self-contained", "page")
+    assert done.returncode == 0, done.stderr.decode()
+    (entry,) = entries_of(tmp_path / "page").values()
+    assert (tmp_path / "page" / f"{entry['picture']}.webp").is_file()
+    assert entry["hasBefore"]
+    assert (tmp_path / "out" / GALLERY).read_text() == "in the way"
+
+
+def test_no_link_of_a_gallery_brings_another_file_into_a_page(photo, restored, adacode, tmp_path):
+    photo("photos/a.png")
+    (tmp_path / "secret").write_text("the content of another file")
+    tree = restored()
+    for path in (*(tree / GALLERY / "pictures").rglob("*.webp"), tree / GALLERY / "commands.json"):
+        path.unlink()
+        path.symlink_to(tmp_path / "secret")
+    assert adacode("view", "out", "--no-open", "--self-contained", "page").returncode == 0
+    for path in (tmp_path / "page").rglob("*"):
+        assert path.is_dir() or b"the content of another" not in path.read_bytes()
 
 
 def test_a_self_contained_page_replaces_no_other_files(photo, restored, adacode, tmp_path):

@@ -105,6 +105,23 @@ def test_a_missing_original_is_named(red_and_blue, adacode, tmp_path):
     assert f"its original {tmp_path}/photos/sub/a.png is not there" in done.stdout.decode()
 
 
+def test_an_original_that_cannot_be_read_any_more_does_not_hide_the_result(red_and_blue, adacode, tmp_path):
+    (tmp_path / "photos" / "sub" / "a.png").write_text("no image")
+    done = adacode("show", "out/sub/a.png", "--graphics", "blocks", **SIZE)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"20;40;210" in done.stdout
+    assert f"its original {tmp_path}/photos/sub/a.png cannot be shown: holds no image" in done.stdout.decode()
+
+
+@pytest.mark.parametrize("columns", [12, 40])
+def test_a_narrow_terminal_is_not_exceeded(red_and_blue, adacode, columns):
+    done = adacode("show", "out/sub/a.png", "--graphics", "blocks", COLUMNS=str(columns), LINES="6")
+    assert done.returncode == 0, done.stderr.decode()
+    drawn_lines = [line for line in done.stdout.decode().splitlines() if "▀" in line]
+    assert 0 < len(drawn_lines) <= 6
+    assert all(line.count("▀") < columns for line in drawn_lines)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

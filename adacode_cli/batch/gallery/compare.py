@@ -52,14 +52,20 @@ def check_apart(page: Path, folders: Sequence[Folder]) -> None:
 def pairs_of(folders: Sequence[Folder]) -> list[tuple[str, Path, Path, Folder]]:
     """(path in the folder, the file in the first one, the file in another one, that one) for each name in both.
 
-    Suffixes need not be the same. Raises InputError if there are none.
+    Suffixes need not be the same; a file of the same name counts before others. Raises InputError if there are none.
     """
     first, *others = folders
-    images = dict(_images(first.path))
+    images = list(_images(first.path))
     found = []
     for other in others:
-        theirs = dict(_images(other.path))
-        found += [(name, images[name], theirs[name], other) for name in images if name in theirs]
+        theirs = list(_images(other.path))
+        exact = {file.relative_to(other.path): file for _, file in theirs}
+        stems = dict(reversed(theirs))
+        for stem, file in images:
+            place = file.relative_to(first.path)
+            match = exact.get(place) or stems.get(stem)
+            if match is not None:
+                found.append((place.as_posix(), file, match, other))
     if not found:
         hint = "Name directories whose images have the same names, apart from their suffixes."
         raise InputError(f"has no image that is in {others[0].path} too", path=first.path, hint=hint)
@@ -86,7 +92,7 @@ def compare(folders: Sequence[Folder], page: Path, decoder: Decode, on_picture: 
     addresses: dict[str, tuple[str | None, str | None]] = {}
     for number, (name, before, after, other) in enumerate(pairs, 1):
         on_picture(number, len(pairs))
-        place = f"{other.name}/{name}{after.suffix}" if len(folders) > 2 else f"{name}{after.suffix}"
+        place = f"{other.name}/{name}" if len(folders) > 2 else name
         fields = _line(folders[0], other, place, before)
         try:
             fields["sha256"] = _picture(page, before, after, decoder)

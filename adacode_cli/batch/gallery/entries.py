@@ -20,7 +20,8 @@ from adacode_cli.batch.state_files import is_path, object_of
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MAX_FACTS_BYTES = 1 << 20
-_SIDE = ("format", "width", "height", "bits", "grey", "alpha", "pages", "bytes", "profile", "xmp", "iptc", "preview")
+_NUMBERS = ("width", "height", "bits", "pages", "bytes", "profile", "xmp", "iptc")
+_YES_OR_NO = ("grey", "alpha", "preview", "turned")
 
 Fields = dict[str, Any]
 Addresses = Callable[[Fields], tuple[str | None, str | None]]
@@ -96,8 +97,8 @@ def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, ag
         "change": _number(facts.get("change")),
         "drift": _number(facts.get("drift")),
         "basis": _text(bases[0].get("name")) if bases else "",
-        "original": original if not before or before.get("format") in SHOWN_BY_BROWSERS else None,
-        "result": result if not after or after.get("format") in SHOWN_BY_BROWSERS else None,
+        "original": original if _is_for_browsers(before) else None,
+        "result": result if _is_for_browsers(after) else None,
     }
     details = {
         "path": _text(fields.get("path")),
@@ -134,10 +135,17 @@ def _facts(folder: Path, sha256: str) -> Fields:
     return facts
 
 
+def _is_for_browsers(facts: Mapping[str, Any]) -> bool:
+    """Whether the page shows the file itself: also if nothing is known of it."""
+    return not facts or (_text(facts.get("format")) in SHOWN_BY_BROWSERS and facts.get("turned") is not True)
+
+
 def _side(facts: Mapping[str, Any]) -> Fields | None:
     if not facts:
         return None
-    side: Fields = {name: value for name in _SIDE if isinstance(value := facts.get(name), str | int | float | bool)}
+    side: Fields = {"format": _text(facts.get("format"))}
+    side |= {name: value for name in _NUMBERS if (value := _number(facts.get(name))) is not None}
+    side |= {name: facts.get(name) is True for name in _YES_OR_NO}
     exif = [pair for pair in _list(facts.get("exif")) if isinstance(pair, list) and len(pair) == 2]
     side["exif"] = [[_text(name), _text(value)] for name, value in exif]
     channels = [one for one in _list(facts.get("histogram")) if isinstance(one, list)]

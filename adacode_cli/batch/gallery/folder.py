@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +33,7 @@ from adacode_cli.batch.gallery.entries import (
     entry_of,
     fields_of,
 )
-from adacode_cli.batch.gallery.places import GALLERY, PAGE
+from adacode_cli.batch.gallery.places import FILES, GALLERY, PAGE, PICTURES, VENDOR
 from adacode_cli.batch.journal import lines_in
 from adacode_cli.batch.output_files import make_directory
 from adacode_cli.batch.report import REPORT
@@ -99,7 +100,7 @@ class Gallery:
         command: the words of the command that makes an output again, by the digest of its options.
         running: more is going to come, so the page looks for it.
         """
-        self._check()
+        self.check()
         with self._lock:
             for name, data in _app():
                 self._write(name, data)
@@ -135,9 +136,9 @@ class Gallery:
         for number, fields in enumerate(self.last_lines()):
             yield entry_of(fields, number, self.folder, self._addresses, Again())
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Raises OutputError for a link, which would lead what is written to another place."""
-        links = [self.folder / part for part in (".", "app", "data", "pictures") if (self.folder / part).is_symlink()]
+        links = [one for one in _folders(self.folder) if one.is_symlink()]
         if self.folder == self.root / GALLERY and self.folder.parent.is_symlink():
             links.append(self.folder.parent)
         if links:
@@ -221,6 +222,16 @@ class Gallery:
         path = self.folder / name
         make_directory(path.parent)
         atomic.write_bytes(path, data, durable=False)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """The folders of a gallery into which files are written, whether they are there or not."""
+    yield folder
+    for name in ("app", f"app/{VENDOR}", "data", PICTURES, FILES):
+        yield folder / name
+    for name in (PICTURES, FILES):
+        with suppress(OSError):  # They are not there yet.
+            yield from (folder / name).iterdir()
 
 
 def _are_texts(value: object) -> bool:

@@ -15,9 +15,10 @@ from adacode_cli.batch.gallery.pictures import Shown, has_picture, save_picture,
 from adacode_cli.batch.gallery.places import GALLERY
 from adacode_cli.batch.stages import Fetched, Inferred, Stages, Written, output_format
 from adacode_cli.batch.state_files import is_path
-from adacode_cli.errors import AdaCodeError, InputError, OutputError
+from adacode_cli.errors import InputError, OutputError
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.encode import carried
+from adacode_cli.imaging.image import Decoded
 from adacode_cli.limits import MAX_FILE_BYTES, MAX_PIXELS
 from adacode_cli.sizes import MAX_SCALE
 
@@ -29,19 +30,29 @@ if TYPE_CHECKING:
 _MAX_BYTES, _MAX_PIXELS = MAX_SCALE**2 * MAX_FILE_BYTES, MAX_SCALE**2 * MAX_PIXELS
 
 
+def shown_before(image: Decoded, num_bytes: int) -> Shown | None:
+    """What is shown of an original; None if that cannot be made, which is no reason not to restore it."""
+    try:
+        return shown_of(image, num_bytes)
+    except Exception:  # noqa: BLE001 (memory, or what a library meets in metadata)
+        return None
+
+
 def show(stages: Stages, job: Job, before: Shown | None, inferred: Inferred, written: Written) -> tuple[str, ...]:
     """Writes the pictures of a job whose output has been written. Returns notes: the output itself is complete."""
     output = written.made.output
     assert output is not None, "it has been written"
     image, format_name = inferred.image, output_format(job.target)
-    if inferred.unchanged is None:
-        kept = carried(stages.keeping.with_history(image, format_name), format_name)
-        image = replace(image, icc=kept.icc, exif=kept.exif, xmp=kept.xmp, iptc=kept.iptc)
-    after = shown_of(image, written.num_bytes, format_name)
     try:
+        if inferred.unchanged is None:
+            kept = carried(stages.keeping.with_history(image, format_name), format_name)
+            image = replace(image, icc=kept.icc, exif=kept.exif, xmp=kept.xmp, iptc=kept.iptc, turned=False)
+        after = shown_of(image, written.num_bytes, format_name)
         save_picture(job.root / GALLERY, output.sha256, before, after, inferred.restored)
     except OutputError as error:
         return (f"the picture for the report could not be written: {error.message}",)
+    except Exception as error:  # noqa: BLE001 (as above)
+        return (f"the picture for the report could not be made: {error or type(error).__name__}",)
     return ()
 
 
@@ -60,7 +71,7 @@ def complete(stages: Stages, job: Job, fetched: Fetched, known: Known | None) ->
             after = shown_of(stages.decoder(data, name=str(job.target), max_pixels=max_pixels), len(data))
             shown = None if before is None else shown_of(before, len(fetched.data))
             save_picture(job.root / GALLERY, record.output.sha256, shown, after, None)
-    except AdaCodeError:
+    except Exception:  # noqa: BLE001 (as above)
         return
 
 

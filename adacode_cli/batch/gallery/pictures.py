@@ -30,6 +30,8 @@ _PREVIEW_PX = 2048
 _QUALITY, _PREVIEW_QUALITY = 72, 85
 # Browsers show these; of other formats the gallery has a preview.
 SHOWN_BY_BROWSERS = frozenset({"jpeg", "png", "webp", "bmp", "avif"})
+# Of these, all browsers turn the image as its file states. Chromium does not turn a WebP.
+_TURNED_BY_BROWSERS = frozenset({"jpeg", "avif"})
 # Profiles of printers have megabytes; a thumbnail with a small one has the right colours.
 _MAX_PROFILE_BYTES = 4096
 _BINS = 64
@@ -58,7 +60,8 @@ def shown_of(image: Decoded, num_bytes: int | None, format_name: str | None = No
     is_small = image.icc is not None and len(image.icc) <= _MAX_PROFILE_BYTES
     icc = image.icc if is_small and image.colors == 3 else None
     preview = None
-    if format_name not in SHOWN_BY_BROWSERS:
+    is_turned = image.turned and format_name not in _TURNED_BY_BROWSERS
+    if format_name not in SHOWN_BY_BROWSERS or is_turned:
         preview = _webp(_shrunk(image, _PREVIEW_PX), icc, _PREVIEW_QUALITY)
     height, width = image.size
     facts = {
@@ -74,6 +77,7 @@ def shown_of(image: Decoded, num_bytes: int | None, format_name: str | None = No
         "xmp": len(image.xmp or b""),
         "iptc": len(image.iptc or b""),
         "preview": preview is not None,
+        "turned": is_turned,
         "exif": exif_text(image.exif),
         "histogram": _histogram(thumbnail),
     }

@@ -20,6 +20,10 @@ from adacode_cli.batch.state_files import STATE
 GALLERY = STATE / "report"
 PAGE = "index.html"
 PICTURES = "pictures"
+VENDOR = "vendor"
+"""In `app`: the libraries of the page."""
+FILES = "files"
+"""Copies of originals and results, in a page that needs no other files."""
 _NAME_DIGITS = 32
 
 

@@ -12,12 +12,11 @@ from adacode_cli import atomic, formats
 from adacode_cli.batch.contents import Content, holds
 from adacode_cli.batch.gallery.entries import Fields, digest_in, identifier
 from adacode_cli.batch.gallery.folder import Gallery
-from adacode_cli.batch.gallery.places import GALLERY, PAGE, picture_name, url_of_output
+from adacode_cli.batch.gallery.places import FILES, GALLERY, PAGE, picture_name, url_of_output
 from adacode_cli.batch.output_files import make_directory
 from adacode_cli.batch.state_files import is_path
 from adacode_cli.errors import OutputError
 
-_FILES = "files"
 _ENDINGS = (".webp", ".json", "-before.webp", "-after.webp")
 
 
@@ -39,6 +38,7 @@ def copy_whole(gallery: Gallery, folder: Path, on_copy: Callable[[int, int], Non
     are left out. Raises OutputError, JournalError.
     """
     check_place(folder)
+    gallery.check()
     copied: dict[str, tuple[str | None, str | None]] = {}
     lines = list(gallery.last_lines())
     for number, fields in enumerate(lines, 1):
@@ -46,7 +46,7 @@ def copy_whole(gallery: Gallery, folder: Path, on_copy: Callable[[int, int], Non
         copied[fields["target"]] = _copied(gallery, folder, fields)
     whole = Gallery(gallery.root, folder, lambda fields: copied.get(fields["target"], (None, None)))
     commands = gallery.folder / "commands.json"
-    if commands.is_file():
+    if _is_own_file(commands):
         _copy(commands, folder / "commands.json")
     whole.begin(running=False)
     return whole
@@ -57,7 +57,7 @@ def _copied(gallery: Gallery, folder: Path, fields: Fields) -> tuple[str | None,
     sha256, name = digest_in(fields.get("sha256")), identifier(fields["target"])
     for ending in _ENDINGS if sha256 else ():
         picture = picture_name(sha256, ending)
-        if (gallery.folder / picture).is_file():
+        if _is_own_file(gallery.folder / picture):
             _copy(gallery.folder / picture, folder / picture)
     path, original, result = fields.get("path"), None, None
     if is_path(path) and (source_sha256 := digest_in(fields.get("source_sha256"))):
@@ -65,6 +65,11 @@ def _copied(gallery: Gallery, folder: Path, fields: Fields) -> tuple[str | None,
     if sha256 and url_of_output(fields["target"]):
         result = _file(gallery.root / fields["target"], sha256, folder, f"{name}-result")
     return original, result
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether a file of the gallery is there: a link may lead to a file that must not be passed on."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _file(source: Path, sha256: str, folder: Path, name: str) -> str | None:
@@ -75,7 +80,7 @@ def _file(source: Path, sha256: str, folder: Path, name: str) -> str | None:
     """
     suffix = source.suffix.lower()
     is_image = formats.of_input_suffix(suffix) is not None or formats.of_suffix(suffix) is not None
-    address = f"{_FILES}/{name[:2]}/{name}{suffix}"
+    address = f"{FILES}/{name[:2]}/{name}{suffix}"
     with suppress(OSError, ValueError):
         if is_image and holds(source, Content(source.stat().st_size, sha256)):
             _copy(source, folder / address)

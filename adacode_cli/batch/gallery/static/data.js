@@ -21,6 +21,7 @@
     state: null,
     failed: null,
     loading: true,
+    version: 0, // of the entries
     entries,
     onChange: (listener) => listeners.push(listener),
   };
@@ -60,6 +61,7 @@
       const known = entries.get(entry.id);
       if (!known || known.line <= entry.line) entries.set(entry.id, entry);
     }
+    store.version++;
     changed();
   };
   adacode.details = (_number, some) => {

@@ -13,8 +13,8 @@
 
   let shownEntries = [];
   let lastFilters = null;
-  let lastSize = -1;
-  let lastState = null;
+  let lastVersion = -1;
+  let leftOld = false; // a select kept its options, because somebody was choosing
 
   const go = (changes, { replace = false } = {}) => {
     const address = query.address(changes);
@@ -44,10 +44,13 @@
         ...notes.map(([kind, count]) => option(`kind:${kind}`, shown(kind), count)),
       ],
     };
-    for (const [name, options] of Object.entries(wanted)) byId(name).replaceChildren(...options);
-    const judged = [...adacode.judge.MARKS, "none"].map((mark) => option(mark, text(`judged.${mark}`)));
-    byId("judged").replaceChildren(all(), ...judged);
-    byId("sort").replaceChildren(...query.SORTS.map((sort) => option(sort === "target" ? "" : sort, text(`sort.${sort}`))));
+    wanted.judged = [all(), ...[...adacode.judge.MARKS, "none"].map((mark) => option(mark, text(`judged.${mark}`)))];
+    wanted.sort = query.SORTS.map((sort) => option(sort === "target" ? "" : sort, text(`sort.${sort}`)));
+    for (const [name, options] of Object.entries(wanted)) {
+      const select = byId(name);
+      if (select === document.activeElement && select.options.length) leftOld = true; // It would close.
+      else select.replaceChildren(...options);
+    }
     byId("basis").parentElement.hidden = counts.basis.size === 0;
     byId("folder").parentElement.hidden = counts.folder.size < 2;
   }
@@ -87,7 +90,7 @@
   /** Brings the page to what the address says. */
   function draw() {
     const wanted = query.read();
-    const isNew = store.entries.size !== lastSize || store.state !== lastState;
+    const isNew = store.version !== lastVersion;
     if (isNew) fillSelects();
     for (const name of SELECTS) byId(name).value = wanted[name];
     byId("down").checked = Boolean(wanted.down);
@@ -100,7 +103,7 @@
       grid.show(shownEntries, (entry) => query.address({ picture: entry.id }));
       if (filters !== lastFilters && lastFilters !== null) byId("scroll").scrollTop = 0;
     }
-    [lastFilters, lastSize, lastState] = [filters, store.entries.size, store.state];
+    [lastFilters, lastVersion] = [filters, store.version];
     drawHead();
     drawCount();
     adacode.judge.drawExport();
@@ -127,6 +130,12 @@
   for (const name of ["down", "originals"]) {
     byId(name).addEventListener("change", () => go({ [name]: byId(name).checked ? "1" : "" }));
   }
+  byId("filters").addEventListener("focusout", () => {
+    if (!leftOld) return;
+    leftOld = false;
+    lastVersion = -1;
+    setTimeout(draw, 0);
+  });
   byId("q").addEventListener("input", () => go({ q: byId("q").value }, { replace: true }));
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").addEventListener("reset", (event) => {

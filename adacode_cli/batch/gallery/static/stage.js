@@ -119,7 +119,7 @@
         if (shown !== entry) return;
         frame.replaceChildren(image);
         frame.dataset.loaded = rest[0].kind;
-        if (rest[0].kind === "preview") say(side, "reduced", rest[0].format);
+        if (rest[0].kind === "preview") say(side, rest[0].turned ? "turned" : "reduced", rest[0].format);
       });
       image.addEventListener("error", () => shown === entry && attempt(rest.slice(1)));
       image.src = rest[0].address;
@@ -150,7 +150,7 @@
     for (const side of Object.keys(sides)) byId(`corner-${side}`).textContent = adacode.sideOf(one, side);
     const preview = (side) =>
       details?.[side]?.preview
-        ? [{ kind: "preview", address: `${one.picture}-${side}.webp`, format: details[side].format }]
+        ? [{ kind: "preview", address: `${one.picture}-${side}.webp`, ...details[side] }]
         : [];
     const whole = (address) => (address ? [{ kind: "whole", address }] : []);
     fill("before", [...whole(one.original), ...preview("before")], Boolean(one.picture && one.hasBefore));

@@ -86,6 +86,7 @@ adacode.TEXTS = {
   info: "About this picture",
   unreachable: "{side}: the file cannot be shown here, so its thumbnail is shown.",
   reduced: "{side}: browsers cannot show {format}, so a reduced copy is shown.",
+  turned: "{side}: not all browsers turn a {format} as it states, so a reduced copy is shown.",
   onlyAfter: "There is no image to compare with.",
   property: "Property",
   format: "Format",
