@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import threading
-from contextlib import suppress
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from faulty_proxy import Fault
+from web_site import Site
 
 from adacode_cli.batch.contents import content_of, holds, read_whole
 from adacode_cli.errors import InputError, JournalError, OutputError, UsageError
@@ -32,48 +30,12 @@ def memory():
     MemoryFileSystem.store.clear()
 
 
-class Site:
-    """A web server on loopback with files, that answers with the next of `answers` first; `seen` has the requests."""
-
-    def __init__(self, files):
-        self.answers, self.seen, site = [], [], self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
-            def _any(self):
-                site.seen.append((self.command, self.path, self.headers.get("Authorization")))
-                status = site.answers.pop(0) if site.answers else 200
-                data = files.get(self.path.partition("?")[0])
-                self.send_response(404 if data is None and status == 200 else status)
-                body = data if status == 200 and data is not None else b"no"
-                if self.path == "/endless":
-                    self.end_headers()
-                    with suppress(OSError):
-                        while self.command == "GET":
-                            self.wfile.write(bytes(1 << 16))
-                    return
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("ETag", f'"{hash(body)}"')
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-            do_GET = do_HEAD = _any
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.place = f"127.0.0.1:{self.server.server_address[1]}"
-
-
 @pytest.fixture
 def site():
     pytest.importorskip("aiohttp", reason="the package of the extra `http` is absent")
     one = Site({"/a.png": b"image" * 100, "/endless": b""})
     yield one
-    one.server.shutdown()
-    one.server.server_close()
+    one.close()
 
 
 def test_a_web_server_that_is_busy_is_asked_again(site):
