@@ -126,7 +126,9 @@ def remote_path(text: str) -> RemotePath:
     scheme, rest = found[1].lower(), found[2]
     kind = KINDS.get(scheme)
     if kind is None:
-        hint = f"Use one of {', '.join(f'{name}://' for name in KINDS)}, or download the files first."
+        hint = (
+            f"Use one of {', '.join(f'{name}://' for name in KINDS if name != 'memory')}, or download the files first."
+        )
         raise UsageError(f"{scheme}:// addresses are not supported", hint=hint)
     query = ""
     if kind.has_query and "?" in rest:
@@ -162,7 +164,8 @@ def identity_of(text: str) -> str:
 
 def without_secrets(text: str) -> str:
     """A text, such as the message of a library, without what could be a password or a signed query of an address."""
-    secrets = [query.lstrip("?") for query in _QUERIES.values() if query and query in text]
+    queries = [query.lstrip("?") for query in _QUERIES.values() if query]
+    secrets = [form for query in queries for form in (query, unquote(query)) if form in text]
     for user in filter(None, _USERS.values()):
         password = user.rstrip("@").partition(":")[2]
         secrets += [user, unquote(user), password, unquote(password)]

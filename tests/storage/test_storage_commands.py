@@ -28,3 +28,29 @@ def test_two_files_of_a_script_on_a_server_are_not_mixed_up(adacode, site, tmp_p
     again = adacode("sr", f"{address}?id=1", "-o", "out/")
     assert again.returncode == 0
     assert b"1 skipped" in again.stderr + again.stdout
+
+
+def test_neither_vv_nor_a_log_shows_secrets(adacode, site, tmp_path):
+    address = f"http://{site.place}".replace("//", "//ada:l%2Fvelace@") + "/none.png?sig=abc123&x=hidden%20word"
+    site.answers[:] = [403] * 99
+    result = adacode("sr", address, "-o", "out/", "-vv", "--log-file", "log.txt")
+    assert result.returncode == 3, result.stderr
+    assert b"Traceback" in result.stderr
+    everything = result.stderr + result.stdout + (tmp_path / "log.txt").read_bytes()
+    for secret in (b"velace", b"abc123", b"hidden"):
+        assert secret not in everything
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("memory://large", b"would lose what it writes there"),
+        ("file:///tmp/large", b"addresses of local files are not supported"),
+    ],
+)
+def test_outputs_that_would_be_lost_are_refused(adacode, photo, tmp_path, output, message):
+    photo("a.png")
+    result = adacode("sr", "a.png", "-o", output)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
