@@ -64,7 +64,9 @@ class Announcements:
                 window = [self._expected.popleft() for _ in range(min(_WINDOW, len(self._expected)))] or [target]
                 path = self._folder / f"{self._run}-{len(self._written) + 1:06d}{_SUFFIX}"
                 content = json.dumps({"targets": window}).encode("ascii")
-                objects.write(path, content, media_type="application/json", replaces=False, kind=JournalError)
+                objects.write(
+                    path, content, media_type="application/json", replaces=objects.Replaces.NOTHING, kind=JournalError
+                )
                 self._written.append(path)
                 self._announced.update(window)
             self._under_way.add(target)

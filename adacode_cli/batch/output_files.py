@@ -32,11 +32,11 @@ def write_new(
     times_ns: TimesNs | None = None,
     *,
     facts: Mapping[str, str] | None = None,
-    replaces: bool = True,
+    replaces: objects.Replaces = objects.Replaces.ANYTHING,
 ) -> int:
     """Writes a file atomically, and creates its directories. Returns its stamp in a store, 0 on a disk.
 
-    facts: its metadata in a store. replaces: whether a file of this name in a store is replaced. Raises OutputError.
+    facts: its metadata in a store. replaces: which file of this name in a store is replaced. Raises OutputError.
     """
     if is_remote(target):
         return objects.write(target, data, media_type=media_type(target), facts=facts, replaces=replaces).stamp

@@ -97,7 +97,7 @@ class RemoteJournal(Journal):
         self._run = self._run or f"{self._next_run:06d}-{secrets.token_hex(4)}"
         self._count += 1
         path = self._folder / f"{self._run}-{self._count:06d}{_SUFFIX}"
-        objects.write(path, data, media_type=_MEDIA_TYPE, replaces=False, kind=JournalError)
+        objects.write(path, data, media_type=_MEDIA_TYPE, replaces=objects.Replaces.NOTHING, kind=JournalError)
         self._segments.append((path, len(data)))
 
     def _put_together(self) -> None:

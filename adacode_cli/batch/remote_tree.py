@@ -9,7 +9,6 @@ from adacode_cli.batch.announced import Announcements
 from adacode_cli.batch.lease import Lease, Waiting
 from adacode_cli.batch.remote_journal import RemoteJournal
 from adacode_cli.errors import AdaCodeError, JournalError, OutputError
-from adacode_cli.storage import uploads
 from adacode_cli.storage.path import RemotePath
 
 _LOOK_S = 0.5
@@ -36,8 +35,6 @@ class RemoteTree:
         lease.take()
         self._lease = lease
         self.claims.check = self.check
-        if shard is None:
-            uploads.abort_leftovers(self.root)
         threading.Thread(target=self._keep, args=(lease,), name="lease", daemon=True).start()
 
     def check(self) -> None:

@@ -210,6 +210,8 @@ class Trees:
             raise _made_from_other_input(job, self._tree(job.root).journal.done(job.name))
         if standing is Standing.OTHER_OPTIONS and not self.replace:
             raise made_with_other_settings(job.target, "options")
+        if standing is Standing.IN_FLIGHT and not self.overwrite and is_remote(job.root):
+            self.outputs.in_flight.add((job.root, job.name))
         return standing is not Standing.UNKNOWN
 
     def wrote(self, job: Job, path: Path, unchanged: bool = False) -> bool:

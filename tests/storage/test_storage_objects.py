@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from datetime import timedelta
 
 import pytest
 from faulty_proxy import Fault
@@ -11,7 +10,7 @@ from web_site import Site
 
 from adacode_cli.batch.contents import content_of, holds, read_whole
 from adacode_cli.errors import InputError, JournalError, OutputError, UsageError
-from adacode_cli.storage import kinds, listing, objects, opening, patience, uploads
+from adacode_cli.storage import kinds, listing, objects, opening, patience
 from adacode_cli.storage.path import path_of
 
 
@@ -85,11 +84,13 @@ def test_an_endless_answer_is_refused_when_it_is_too_large(site):
 
 def test_nothing_is_replaced_unless_it_may_be(memory):
     path = memory / "a.png"
-    first = objects.write(path, b"one", replaces=False)
+    first = objects.write(path, b"one", replaces=objects.Replaces.NOTHING)
     assert objects.status(path) == first
-    assert objects.write(path, b"one", replaces=False).num_bytes == 3  # The same content is no conflict.
+    assert (
+        objects.write(path, b"one", replaces=objects.Replaces.NOTHING).num_bytes == 3
+    )  # The same content is no conflict.
     with pytest.raises(OutputError, match="exists already"):
-        objects.write(path, b"two", replaces=False)
+        objects.write(path, b"two", replaces=objects.Replaces.NOTHING)
     assert not objects.creates(path, b"two")
     assert objects.read(path) == b"one"
     objects.write(path, b"two")
@@ -174,7 +175,7 @@ def test_the_stamp_of_a_list_is_that_of_a_file_and_of_a_write(in_process):
 
 def test_a_lost_answer_to_a_new_file_is_no_conflict_with_itself(in_process):
     in_process.proxy.faults.append(Fault("lost", "PUT", "/a.png"))
-    assert objects.write(path_of("s3://museum/a.png"), b"one", replaces=False).num_bytes == 3
+    assert objects.write(path_of("s3://museum/a.png"), b"one", replaces=objects.Replaces.NOTHING).num_bytes == 3
     assert in_process.proxy.count("PUT", "/a.png") == 2
 
 
@@ -188,14 +189,3 @@ def test_a_large_file_is_put_together_by_one_request_or_not_there_at_all(in_proc
         objects.write(path_of("s3://museum/half.tif"), data, kind=JournalError)
     assert in_process.keys() == ["large.tif"]
     assert not in_process.client.list_multipart_uploads(Bucket="museum").get("Uploads")
-
-
-def test_uploads_that_were_abandoned_long_ago_are_aborted(in_process, monkeypatch):
-    for key in ("large/a.tif", "other/b.tif"):
-        in_process.client.create_multipart_upload(Bucket="museum", Key=key)
-    monkeypatch.setattr(uploads, "_ABANDONED_AFTER", timedelta(days=100 * 365))  # moto says that all began in 2010.
-    assert uploads.abort_leftovers(path_of("s3://museum/large")) == 0
-    monkeypatch.setattr(uploads, "_ABANDONED_AFTER", timedelta(hours=1))
-    assert uploads.abort_leftovers(path_of("s3://museum/large")) == 1
-    left = in_process.client.list_multipart_uploads(Bucket="museum")["Uploads"]
-    assert [one["Key"] for one in left] == ["other/b.tif"]
