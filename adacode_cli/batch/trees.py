@@ -32,6 +32,7 @@ from adacode_cli.batch.report import REPORT, Report, write_report
 from adacode_cli.errors import OutputError
 from adacode_cli.sizes import AS_LARGE_ALREADY
 from adacode_cli.storage.path import is_remote
+from adacode_cli.storage.refusals import EXISTS
 
 
 class Standing(StrEnum):
@@ -277,7 +278,12 @@ class Trees:
 
     def note(self, job: Job, outcome: Outcome) -> None:
         """Adds the journal's line. Raises JournalError."""
-        self._tree(job.root).journal.add(line_of(job, outcome, self.settings))
+        tree, failure = self._tree(job.root), outcome.failure
+        # Where a store gave no answer, nobody knows whether the output is there.
+        is_unknown = failure and failure.kind == OutputError.kind and not failure.message.startswith(EXISTS)
+        if is_unknown and isinstance(tree, RemoteTree):
+            tree.claims.keep(job.name)
+        tree.journal.add(line_of(job, outcome, self.settings))
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
         """Writes the report into the trees. Raises OutputError, unless the run was stopped by another error."""

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from adacode_cli.errors import AdaCodeError, InputError, OutputError
 from adacode_cli.storage.opening import file_system
 from adacode_cli.storage.path import RemotePath
-from adacode_cli.storage.patience import may_pass, patiently, status_of
-from adacode_cli.storage.refusals import refusal
+from adacode_cli.storage.patience import code_of, may_pass, patiently, status_of
+from adacode_cli.storage.refusals import EXISTS, refusal
 from adacode_cli.version import __version__
 
 _Value = TypeVar("_Value")
@@ -140,7 +140,13 @@ def write(
             _write_and_rename(system, name, data, replaces=replaces is Replaces.ANYTHING)
         else:
             mode = {} if replaces is Replaces.ANYTHING else {"mode": "create"}
-            written = system.pipe_file(name, data, **settings, **mode)
+            try:
+                written = system.pipe_file(name, data, **settings, **mode)
+            except Exception as error:
+                if code_of(error) != "NoSuchUpload":
+                    raise
+                # The parts are put together already, but the answer was lost: the next attempt, or the end, tells.
+                raise ConnectionError(str(error)) from None
             if isinstance(written, dict) and written.get("ETag"):
                 return _status({"ETag": written["ETag"], "size": len(data)})
         return _status(system.info(name))
@@ -149,12 +155,12 @@ def write(
         return patiently(call)
     except Exception as error:
         # An attempt whose answer was lost may have succeeded, and another attempt may have made the same file.
-        if _is_there(error) and (now := _status_if_same(path, data)):
+        if (_is_there(error) or may_pass(error)) and (now := _status_if_same(path, data)):
             return now
         if _is_there(error) and replaces is Replaces.OWN:
             if not facts or not _has_facts(path, facts):
                 hint = "Choose another place with -o, or add --overwrite to replace it."
-                raise kind("exists already, and no run made it from this input", path=path, hint=hint) from error
+                raise kind(f"{EXISTS}, and no run made it from this input", path=path, hint=hint) from error
             return write(path, data, media_type=media_type, facts=facts, kind=kind)
         raise refusal(kind, "cannot be written", path, error) from error
 

@@ -189,3 +189,31 @@ def test_a_large_file_is_put_together_by_one_request_or_not_there_at_all(in_proc
         objects.write(path_of("s3://museum/half.tif"), data, kind=JournalError)
     assert in_process.keys() == ["large.tif"]
     assert not in_process.client.list_multipart_uploads(Bucket="museum").get("Uploads")
+
+
+def test_a_lost_answer_to_the_last_request_of_a_large_file_is_no_failure(in_process):
+    data = bytes(101 << 20)
+    for replaces in objects.Replaces:
+        in_process.proxy.faults.append(Fault("lost", "POST", "uploadId="))
+        written = objects.write(path_of(f"s3://museum/{replaces.value}.tif"), data, replaces=replaces)
+        assert written.num_bytes == len(data)
+    assert not any(fault.times for fault in in_process.proxy.faults)
+
+
+def test_a_file_of_which_all_answers_were_lost_is_found(in_process):
+    in_process.proxy.faults.append(Fault("lost", "PUT", "/a.png", times=patience.TRIES))
+    assert objects.write(path_of("s3://museum/a.png"), b"one").num_bytes == 3
+
+
+def test_only_a_file_with_the_same_facts_counts_as_own(in_process):
+    path = path_of("s3://museum/a.png")
+    facts = {"adacode-source-sha256": "1" * 64}
+    objects.write(path, b"one", facts=facts)
+    objects.write(path, b"two", facts=facts, replaces=objects.Replaces.OWN)
+    assert objects.read(path) == b"two"
+    with pytest.raises(OutputError, match="no run made it from this input"):
+        objects.write(path, b"3", facts={"adacode-source-sha256": "2" * 64}, replaces=objects.Replaces.OWN)
+    in_process.put("a.png", b"mine")
+    with pytest.raises(OutputError, match="no run made it from this input"):
+        objects.write(path, b"3", facts=facts, replaces=objects.Replaces.OWN)
+    assert objects.read(path) == b"mine"
