@@ -26,7 +26,7 @@ _UNUSABLE = frozenset({"", ".", ".."})
 
 
 @dataclass
-class RemoteTree:
+class RemoteSearch:
     """The search below the address `given`; `left_out` counts the other files."""
 
     given: RemotePath

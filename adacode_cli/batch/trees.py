@@ -31,7 +31,7 @@ from adacode_cli.batch.remote_tree import RemoteTree, close_all
 from adacode_cli.batch.report import REPORT, Report, write_report
 from adacode_cli.errors import OutputError
 from adacode_cli.sizes import AS_LARGE_ALREADY
-from adacode_cli.storage.path import is_remote
+from adacode_cli.storage.path import is_remote, is_remote_text
 from adacode_cli.storage.refusals import EXISTS
 
 
@@ -87,20 +87,20 @@ class Known:
 
         Raises OutputError if another run made it in another way and this run must not replace it.
         """
-        record = self.counted
+        record, is_made = self.counted, cache(job.is_made)  # A store is asked once.
         if record is None:
             earlier = None if self.overwrite else self.last
-            is_changed = earlier is not None and job.is_made() and not holds(job.target, earlier.output)
+            is_changed = earlier is not None and is_made() and not holds(job.target, earlier.output)
             return OutputState.CHANGED if is_changed else OutputState.TO_MAKE
-        if self.overwrite and job.is_made():
+        if self.overwrite and is_made():
             _refuse_new_output(job, made.source, self.new)
-        if not self.overwrite and job.is_made() and record.source != made.source and not _is_of(job, record):
+        if not self.overwrite and is_made() and record.source != made.source and not _is_of(job, record):
             raise _made_from_other_input(job, record)
         if record.settings != self.settings:
-            if not self.replace and job.is_made():
+            if not self.replace and is_made():
                 raise made_with_other_settings(job.target, "options or weights")
             return OutputState.TO_MAKE
-        if not self.overwrite and job.is_made() and not self._is_intact(job, record):
+        if not self.overwrite and is_made() and not self._is_intact(job, record):
             return OutputState.CHANGED
         is_same = (record.source, record.mask) == (made.source, made.mask) and self._is_whole(job, record)
         return OutputState.DONE if is_same else OutputState.TO_MAKE
@@ -372,7 +372,7 @@ def _is_of(job: Job, record: Record) -> bool:
     if record.path is None or record.path == here:
         return True
     with suppress(OSError, ValueError):
-        if Path(record.path).samefile(here):
+        if not is_remote_text(record.path) and not is_remote_text(here) and Path(record.path).samefile(here):
             return True
     return holds(job.source, record.source)
 

@@ -102,13 +102,19 @@ def read(path: RemotePath, start: int = 0, end: int | None = None, kind: type[Ad
     return _said("cannot be read", path, kind, call)
 
 
+def read_sized(path: RemotePath, num_bytes: int) -> bytes:
+    """The bytes of a file of which its store has stated the size, and one more if there are more. Raises InputError."""
+    return read(path, 0, num_bytes + 1) if num_bytes > 0 else read(path)
+
+
 def read_start(path: RemotePath, max_bytes: int) -> bytes:
-    """The first bytes of a file whose size its store does not state. Raises InputError."""
+    """The first bytes of a file whose size its store does not state, or may state wrongly. Raises InputError."""
 
     def call() -> bytes:
         system, name = file_system(path)
         data = bytearray()
-        with system.open(name, "rb") as file:
+        streamed = {} if path.kind.can_list else {"block_size": 0}  # One answer of a web server, without ranges.
+        with system.open(name, "rb", **streamed) as file:
             while len(data) < max_bytes and (piece := file.read(min(_PIECE_BYTES, max_bytes - len(data)))):
                 data += piece
         return bytes(data)
@@ -149,7 +155,10 @@ def write(
                 raise ConnectionError(str(error)) from None
             if isinstance(written, dict) and written.get("ETag"):
                 return _status({"ETag": written["ETag"], "size": len(data)})
-        return _status(system.info(name))
+        there = _status(system.info(name))
+        if there.num_bytes not in (-1, len(data)):
+            raise kind("was replaced while it was written", path=path, hint="Check what else writes there.")
+        return there
 
     try:
         return patiently(call)
@@ -169,7 +178,7 @@ def _status_if_same(path: RemotePath, data: bytes) -> Status | None:
     """The status of a file with exactly this content; None for another, and if the store does not answer."""
     with suppress(AdaCodeError):
         now = status(path)
-        if now is not None and now.num_bytes == len(data) and read(path) == data:
+        if now is not None and now.num_bytes == len(data) and read_sized(path, len(data)) == data:
             return now
     return None
 

@@ -1,7 +1,8 @@
 """Addresses of files that are not on a local disk, as paths.
 
 A `RemotePath` joins, splits and names like every path, and has none of the calls that read or write a file system. So a
-local call that was forgotten somewhere is an error; it never reads or writes a wrong local file.
+local call on it that was forgotten somewhere is an error. Only `Path(remote)` and `Path(folder) / remote`, and the
+text of a path, become local paths, of a folder named `s3:`; nothing in this package makes them.
 
 Passwords and signed queries of addresses are kept apart from the paths: no text of a path has them, so no message, log
 or journal has them. They travel with a path to other processes.

@@ -54,3 +54,9 @@ def test_outputs_that_would_be_lost_are_refused(adacode, photo, tmp_path, output
     assert result.returncode == 2
     assert message in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_list_must_be_local(adacode, site):
+    result = adacode("sr", "--from-file", f"http://{site.place}/list.txt", "-o", "out")
+    assert result.returncode == 2
+    assert b"--from-file must be a local file, not an address" in result.stderr

@@ -32,7 +32,7 @@ def memory():
 @pytest.fixture
 def site():
     pytest.importorskip("aiohttp", reason="the package of the extra `http` is absent")
-    one = Site({"/a.png": b"image" * 100, "/endless": b""})
+    one = Site({"/a.png": b"image" * 100, "/endless": b"", "/liar": b""})
     yield one
     one.close()
 
@@ -77,9 +77,19 @@ def test_a_large_file_is_refused_before_it_is_read(site):
     assert all(method == "HEAD" for method, _, _ in site.seen)
 
 
-def test_an_endless_answer_is_refused_when_it_is_too_large(site):
+@pytest.mark.parametrize("name", ["endless", "liar"])
+def test_an_endless_answer_is_refused_when_it_is_too_large(site, name):
     with pytest.raises(InputError, match="has more than the 1 MB"):
-        read_whole(path_of(f"http://{site.place}/endless"), max_bytes=1_000_000)
+        read_whole(path_of(f"http://{site.place}/{name}"), max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("data", [b"", b"1", b"1234"])
+def test_files_of_all_sizes_are_read(in_process, data):
+    path = path_of("s3://museum/a.png")
+    objects.write(path, data)
+    assert read_whole(path) == data
+    assert holds(path, content_of(data))
+    assert not data or objects.read_sized(path, 2) == data[:3]
 
 
 def test_nothing_is_replaced_unless_it_may_be(memory):

@@ -23,7 +23,9 @@ class Site:
                 data = files.get(self.path, files.get(self.path.partition("?")[0]))
                 self.send_response(404 if data is None and status == 200 else status)
                 body = data if status == 200 and data is not None else b"no"
-                if self.path == "/endless":
+                if self.path in ("/endless", "/liar"):
+                    if self.path == "/liar" and self.command == "HEAD":
+                        self.send_header("Content-Length", "10")
                     self.end_headers()
                     with suppress(OSError):
                         while self.command == "GET":
