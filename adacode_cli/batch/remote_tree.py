@@ -12,7 +12,7 @@ from adacode_cli.errors import AdaCodeError, JournalError, OutputError
 from adacode_cli.storage.path import RemotePath
 
 _LOOK_S = 0.5
-_END_WITHIN_S = 2.0
+_END_WITHIN_S = 1.0
 
 
 class RemoteTree:
@@ -25,7 +25,7 @@ class RemoteTree:
         self.journal = RemoteJournal(root)
         self.journal.begin()
         self._lease: Lease | None = None
-        self._is_over = threading.Event()
+        self._is_over, self._has_ended = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
 
     def hold(self, shard: tuple[int, int] | None, waiting: Waiting) -> None:
@@ -39,10 +39,12 @@ class RemoteTree:
         lease.take()
         self._lease = lease
         self.claims.check = self.journal.check = self.check
-        for name, keep in {"lease": self._keep_lease, "journal": self._keep_journal}.items():
-            thread = threading.Thread(target=keep, args=(lease,), name=name, daemon=True)
+        self._threads = [
+            threading.Thread(target=self._keep_journal, name="journal", daemon=True),
+            threading.Thread(target=self._keep_lease, args=(lease,), name="lease", daemon=True),
+        ]
+        for thread in self._threads:
             thread.start()
-            self._threads.append(thread)
         self.claim_names = self.claims.names()
         self.journal.read_again()
 
@@ -57,23 +59,27 @@ class RemoteTree:
 
     def close(self) -> None:
         """Writes and removes what must be, and gives the lease up. Raises JournalError if lines are lost."""
-        self._is_over.set()
-        lease = self._lease
+        lease, threads = self._lease, self._threads
         if lease is None:
             self.journal.flush()
             return
+        self._threads = []
+        self._is_over.set()
+        for thread in threads[:1]:
+            thread.join(_END_WITHIN_S)
         try:
             self.journal.close()
             if not lease.is_lost:
                 self.claims.close(self.journal.has_line)
         finally:
-            self._lease = None
-            for thread in self._threads:  # A sign of life must not come after the end.
+            self._has_ended.set()
+            for thread in threads[1:]:  # A sign of life must not come after the end.
                 thread.join(_END_WITHIN_S)
+            self._lease = None
             lease.release()
 
     def _keep_lease(self, lease: Lease) -> None:
-        while not self._is_over.wait(_LOOK_S):
+        while not self._has_ended.wait(_LOOK_S):
             try:
                 lease.beat()
             except JournalError:
@@ -81,7 +87,7 @@ class RemoteTree:
             except OutputError as error:  # The store does not answer, which may be over before the lease is.
                 lease.unanswered = error
 
-    def _keep_journal(self, _lease: Lease) -> None:
+    def _keep_journal(self) -> None:
         while not self._is_over.wait(_LOOK_S):
             self.journal.flush_if_due()
 

@@ -196,6 +196,23 @@ def test_a_sign_of_life_that_comes_too_late_gives_no_lease_back(root, monkeypatc
     one.release()
 
 
+def test_a_lease_is_kept_while_the_journal_is_put_together(root, monkeypatch):
+    tree = RemoteTree(root)
+    tree.hold(None, print)
+    path, close = root / ".adacode" / "leases" / "whole.000001.json", tree.journal.close
+
+    def slow():
+        before, until = objects.read(path), time.monotonic() + 20
+        while objects.read(path) == before and time.monotonic() < until:
+            time.sleep(0.02)
+        assert objects.read(path) != before
+        close()
+
+    monkeypatch.setattr(tree.journal, "close", slow)
+    tree.close()
+    assert leases(root) == []
+
+
 def test_several_dead_runs_are_waited_for_at_once(root):
     for part in range(1, 6):
         elsewhere(root, f"{part}-of-5")
