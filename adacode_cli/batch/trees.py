@@ -280,7 +280,7 @@ class Trees:
         """Adds the journal's line. Raises JournalError."""
         tree, failure = self._tree(job.root), outcome.failure
         # Where a store gave no answer, nobody knows whether the output is there.
-        is_unknown = failure and failure.kind == OutputError.kind and not failure.message.startswith(EXISTS)
+        is_unknown = failure and failure.kind == OutputError.kind and EXISTS not in failure.message
         if is_unknown and isinstance(tree, RemoteTree):
             tree.claims.keep(job.name)
         tree.journal.add(line_of(job, outcome, self.settings))

@@ -7,7 +7,7 @@ from adacode_cli.storage.path import RemotePath, without_secrets
 from adacode_cli.storage.patience import code_of, may_pass, status_of
 
 EXISTS = "exists already"
-"""So begins the message about a file that must not be replaced."""
+"""A part of each message about a file that must not be replaced."""
 _MAX_LENGTH = 300
 _NO_PLACE = frozenset({"NoSuchBucket", "ContainerNotFound", "InvalidBucketName"})
 _NO_CREDENTIALS = frozenset(
