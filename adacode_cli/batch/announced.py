@@ -48,6 +48,7 @@ class Announcements:
         self._expected: deque[str] = deque()
         self._announced: set[str] = set()
         self._under_way: set[str] = set()
+        self._kept: set[str] = set()
         self._written: list[RemotePath] = []
         self.check: Callable[[], None] = lambda: None
 
@@ -62,10 +63,7 @@ class Announcements:
             self.check()
             while target not in self._announced:
                 window = [self._expected.popleft() for _ in range(min(_WINDOW, len(self._expected)))] or [target]
-                path = self._folder / f"{self._run}-{len(self._written) + 1:06d}{_SUFFIX}"
-                content = json.dumps({"targets": window}).encode("ascii")
-                objects.write(path, content, media_type="application/json", replaces=False, kind=JournalError)
-                self._written.append(path)
+                self._announce(window)
                 self._announced.update(window)
             self._under_way.add(target)
         return Announced(target, self._release)
@@ -79,19 +77,33 @@ class Announcements:
         del target
         return Holder()
 
+    def keep(self, target: str) -> None:
+        """Says that nobody knows whether an output was written, so that a later run finds its announcement."""
+        with self._lock:
+            self._kept.add(target)
+
     def close(self, is_recorded: Callable[[str], bool]) -> None:
         """Removes the announcements of this run if nothing is under way, and earlier ones whose outputs all have lines.
 
         A store that does not answer is no error here: announcements that stay change nothing for a later run.
         """
-        with suppress(OutputError):
-            if not self._under_way:
-                for path in self._written:
-                    objects.remove(path)
+        with suppress(OutputError, JournalError):
             own = set(self._written)
+            if not self._under_way:
+                if self._kept:
+                    self._announce(sorted(self._kept))
+                for path in own:
+                    objects.remove(path)
+            own.update(self._written)
             for path, targets in self._all():
                 if path not in own and all(is_recorded(target) for target in targets):
                     objects.remove(path)
+
+    def _announce(self, targets: list[str]) -> None:
+        path = self._folder / f"{self._run}-{len(self._written) + 1:06d}{_SUFFIX}"
+        content, nothing = json.dumps({"targets": targets}).encode("ascii"), objects.Replaces.NOTHING
+        objects.write(path, content, media_type="application/json", replaces=nothing, kind=JournalError)
+        self._written.append(path)
 
     def _release(self, target: str) -> None:
         with self._lock:
@@ -102,6 +114,11 @@ class Announcements:
         for place, _ in islice(listing.entries(self._folder, OutputError), 100_000):
             if place.endswith(_SUFFIX) and "/" not in place:
                 path = self._folder / place
-                targets = (object_of(objects.read(path, kind=OutputError)) or {}).get("targets")
+                try:
+                    targets = (object_of(objects.read(path, kind=OutputError)) or {}).get("targets")
+                except OutputError as error:
+                    if isinstance(error.__cause__, FileNotFoundError):  # The run of another part has ended.
+                        continue
+                    raise
                 if isinstance(targets, list):
                     yield path, [target for target in targets if isinstance(target, str)]

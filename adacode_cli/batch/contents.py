@@ -53,7 +53,9 @@ def holds(path: Path, content: Content) -> bool:
     """
     if is_remote(path):
         there = objects.status(path)
-        return there is not None and there.num_bytes == content.num_bytes and content_of(objects.read(path)) == content
+        if there is None or there.num_bytes != content.num_bytes:
+            return False
+        return content_of(objects.read_sized(path, content.num_bytes)) == content
     try:
         if not _may_hold(path.stat(), content):
             return False
@@ -104,7 +106,9 @@ def read_remote(path: RemotePath, *, max_bytes: int, look: Look | None = None) -
     if look and there.num_bytes > _LOOK_FIRST_BYTES:
         look(objects.read(path, 0, HEAD_BYTES), str(path))
     is_known = there.num_bytes >= 0
-    data = objects.read(path) if is_known else objects.read_start(path, max_bytes + 1)
+    # A web server may send more than it has stated.
+    is_reliable = is_known and path.kind.can_list
+    data = objects.read_sized(path, there.num_bytes) if is_reliable else objects.read_start(path, max_bytes + 1)
     if len(data) > max_bytes:
         raise too_many_bytes(None, max_bytes, name=str(path))
     if look and there.num_bytes <= _LOOK_FIRST_BYTES:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from adacode_cli.batch.discover_remote import RemoteTree
+from adacode_cli.batch.discover_remote import RemoteSearch
 from adacode_cli.batch.found import IS_MASK, OUTPUTS, SOME_OUTPUTS, Found, IsOutput, PassedOver, Selection
 from adacode_cli.batch.left_out import SIDE_FOLDERS, LeftOut
 from adacode_cli.batch.places import real_text
@@ -49,7 +49,7 @@ def discover(
 def _each(inputs: Sequence[Path], kinds: Sequence[bool], tree: _Tree) -> Iterator[Found | PassedOver]:
     for path, is_dir in zip(inputs, kinds, strict=True):
         if is_dir and is_remote(path):
-            yield from RemoteTree(path, tree.selection, tree.left_out).walk()
+            yield from RemoteSearch(path, tree.selection, tree.left_out).walk()
         elif is_dir:
             yield from tree.walk(path)
         elif tree.avoids(path):

@@ -7,6 +7,7 @@ known at the end.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +21,12 @@ from adacode_cli.storage.path import RemotePath, is_remote
 
 # Names that begin with a character before the dot of `.adacode`.
 _MAY_COME_BEFORE = re.compile(r"(?:^|/)[\x00-\x2d]")
+_OTHER_ON_WINDOWS = re.compile(r"[\\:]")
 _UNUSABLE = frozenset({"", ".", ".."})
 
 
 @dataclass
-class RemoteTree:
+class RemoteSearch:
     """The search below the address `given`; `left_out` counts the other files."""
 
     given: RemotePath
@@ -56,8 +58,11 @@ class RemoteTree:
             yield from self._enter(folder)
         if not self._is_searched:
             return
-        if name in _UNUSABLE:
+        if name in _UNUSABLE or place[0] == "/" or (os.name == "nt" and _OTHER_ON_WINDOWS.search(place)):
             yield self._unusable(place)
+        elif self.given.kind.names_version(place):
+            reason = f"the key {place!r} contains {self.given.kind.version_mark}, which would name another object"
+            yield PassedOver(self.given, reason, failed=True)
         elif name.startswith("."):
             self._count(name, place)
         elif self._has_suffix(name):
@@ -101,7 +106,7 @@ class RemoteTree:
             yield entry
 
     def _unusable(self, place: str) -> PassedOver:
-        reason = f"the key {place!r} has an empty part, '.' or '..', so that no path can name it"
+        reason = f"the key {place!r} has an empty part, '.', '..' or a sign for folders, so that no path can name it"
         return PassedOver(self.given, reason, failed=True)
 
     def _count(self, name: str, place: str) -> None:

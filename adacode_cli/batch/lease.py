@@ -38,33 +38,43 @@ Waiting = Callable[[str], None]
 """(what is waited for) → None; called once before a wait that takes seconds."""
 
 
-@dataclass
+_taken: list[Lease] = []
+"""The leases that this process holds."""
+
+
+@dataclass(eq=False)
 class Lease:
-    """The right of this process to write to the tree `root`; shard: to one part of it (I, N)."""
+    """The right of this process to write to the tree `root`; shard: to one part of it (I, N).
+
+    unanswered: the last error of a sign of life, to be set by the caller of `beat`.
+    """
 
     root: RemotePath
     shard: tuple[int, int] | None = None
     waiting: Waiting = lambda _what: None
+    unanswered: OutputError | None = None
     _path: RemotePath | None = None
     _beats: int = 0
     _last_beat: float = 0.0
     _content: dict[str, Any] = field(default_factory=dict)
+    _lost: JournalError | None = None
 
     def take(self) -> None:
         """Takes the lease. Raises OutputError while another run holds it, and if the store refuses."""
         there = self._conflicting()
-        for path in there:
-            if self._is_alive(path):
-                raise _held(path)
-        own = [_number(path.name) for path in self._all() if _label(path.name) == self._label]
+        if (living := self._living(there)) is not None:
+            raise _held(living)
+        own = [_number(path.name) for path in self._all() if _label_of(path.name) == self._label]
         path = self._folder / f"{self._label}.{max(own, default=0) + 1:06d}.json"
         self._content = {"id": secrets.token_hex(8), "since": datetime.now(UTC).isoformat("T", "seconds"), **_process()}
+        began = _clock()
         if not objects.creates(path, self._next()) or not self._is_own(path):
             raise _held(path)
-        self._path, self._last_beat = path, time.monotonic()
+        self._path, self._last_beat = path, began
         if others := [other for other in self._conflicting() if other not in there]:
             self.release()
             raise _held(others[0])
+        _taken.append(self)
         for dead in there:
             objects.remove(dead)
 
@@ -73,27 +83,42 @@ class Lease:
 
         Raises JournalError if another run has taken over, and OutputError if the store does not answer.
         """
-        if self._path is None or time.monotonic() - self._last_beat < BEAT_S:
+        if self._path is None or _clock() - self._last_beat < BEAT_S:
             return
-        if others := self._conflicting():
-            raise _taken_over(others[0])
+        self.check()
+        others = self._conflicting()
+        if others or not self._has_own_content(self._path):
+            self._lost = _taken_over(others[0] if others else self._path)
+            raise self._lost
+        began = _clock()
         objects.write(self._path, self._next(), media_type=_MEDIA_TYPE)
-        self._last_beat = time.monotonic()
+        self.check()  # The machine may have slept meanwhile.
+        self._last_beat = began
 
     def check(self) -> None:
-        """Raises JournalError if the last sign of life is so old that another run may take over."""
-        if self._path is not None and time.monotonic() - self._last_beat > EXPIRES_S - BEAT_S / 2:
+        """Raises JournalError if another run has taken over, or may, because the last sign of life is too old."""
+        is_late = self._path is not None and _clock() - self._last_beat > EXPIRES_S - BEAT_S / 2
+        if is_late and self._lost is None:
             hint = "Check the connection, and run the same command again: it continues where this run stopped."
-            raise JournalError(
-                "the store did not answer for too long, so the run was stopped", path=self.root, hint=hint
-            )
+            what = "the store did not answer for too long, or this machine slept, so the run was stopped"
+            self._lost = JournalError(what, path=self.root, hint=hint)
+        if self._lost is not None:
+            raise self._lost from self.unanswered
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether this process must not write any more; it never gets the same lease back."""
+        return self._lost is not None
 
     def release(self) -> None:
         """Gives the lease up; a store that does not answer is no error, because the lease expires."""
         path, self._path = self._path, None
+        if self in _taken:
+            _taken.remove(self)
         if path is not None:
             with suppress(OutputError):
-                objects.remove(path)
+                if self._has_own_content(path):
+                    objects.remove(path)
 
     @property
     def _folder(self) -> RemotePath:
@@ -114,7 +139,7 @@ class Lease:
 
     def _conflicting(self) -> list[RemotePath]:
         """The leases of others that this one must not be beside."""
-        return [path for path in self._all() if path != self._path and self._excludes(_label(path.name))]
+        return [path for path in self._all() if path != self._path and self._excludes(_label_of(path.name))]
 
     def _excludes(self, label: str) -> bool:
         """Whether two parts can have files in common: all can, except different ones of the same number of parts."""
@@ -125,26 +150,48 @@ class Lease:
 
     def _is_own(self, path: RemotePath) -> bool:
         """Whether this process has created an object, also in a store that lets two create it."""
-        return path.kind.creates_once or _read(path).get("id") == self._content["id"]
+        return path.kind.creates_once or self._has_own_content(path)
 
-    def _is_alive(self, path: RemotePath) -> bool:
-        """Whether the owner of a lease gives a sign of life; this may take as long as a lease lasts."""
-        first = _read(path)
-        if (known := _is_running(first)) is not None:
-            return known
-        self.waiting(f"waiting for a sign of life of the run that {_owner(first)} began")
-        until = time.monotonic() + EXPIRES_S
-        while time.monotonic() < until:
+    def _has_own_content(self, path: RemotePath) -> bool:
+        return bool(_read(path).get("id") == self._content["id"])
+
+    def _living(self, paths: list[RemotePath]) -> RemotePath | None:
+        """A lease whose owner gives a sign of life; to find out may take as long as a lease lasts."""
+        unknown = {path: _read(path) for path in paths}
+        for path, content in list(unknown.items()):
+            is_running = _is_running(content)
+            if is_running:
+                return path
+            if is_running is False:
+                del unknown[path]
+        if unknown:
+            owner = _owner(next(iter(unknown.values())))
+            self.waiting(f"waiting for a sign of life of the run that {owner} began")
+        until = _clock() + EXPIRES_S
+        while unknown and _clock() < until:
             time.sleep(_POLL_S)
-            now = _read(path)
-            if not now:
-                return False
-            if now != first:
-                return True
-        return False
+            for path, content in list(unknown.items()):
+                now = _read(path)
+                if not now:
+                    del unknown[path]
+                elif now != content:
+                    return path
+        return None
 
 
-def _label(name: str) -> str:
+def check_leases() -> None:
+    """Raises JournalError if this process has a lease and must not write any more."""
+    for lease in tuple(_taken):
+        lease.check()
+
+
+def _clock() -> float:
+    """Seconds of a clock that goes on while the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def _label_of(name: str) -> str:
     return name.partition(".")[0]
 
 

@@ -23,7 +23,7 @@ from adacode_cli.errors import (
     reason,
 )
 from adacode_cli.sizes import Fate
-from adacode_cli.storage.path import path_from
+from adacode_cli.storage.path import path_from, without_secrets
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -94,7 +94,7 @@ class Outcome:
 
 def failure_of(error: Exception, source: Path) -> Failure:
     """The failure of `source`; an error that is neither an AdaCodeError nor a limit counts as a bug of this program."""
-    trace = "".join(traceback.format_exception(error))
+    trace = without_secrets("".join(traceback.format_exception(error)))
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):  # A module is a file too.
         hint = "Allow more open files (ulimit -n), or use fewer --jobs."
         error = InputError(f"cannot be restored: {reason(error)}", path=source, hint=hint)
@@ -108,7 +108,7 @@ def failure_of(error: Exception, source: Path) -> Failure:
         message = str(error) if about_another else error.message
         return Failure(error.kind, error.exit_code, message, error.hint, trace)
     hint = "This is a bug; please report it with the traceback that -vv shows."
-    return Failure("bug", EXIT_BUG, f"{type(error).__name__}: {error}", hint, trace)
+    return Failure("bug", EXIT_BUG, without_secrets(f"{type(error).__name__}: {error}"), hint, trace)
 
 
 def failed_job(job: Job, error: Exception) -> Outcome:

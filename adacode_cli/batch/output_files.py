@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adacode_cli import atomic, formats
 from adacode_cli.batch.keeping import TimesNs
+from adacode_cli.batch.lease import check_leases
 from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.errors import OutputError, is_full, reason
 from adacode_cli.storage import objects
@@ -32,13 +33,15 @@ def write_new(
     times_ns: TimesNs | None = None,
     *,
     facts: Mapping[str, str] | None = None,
-    replaces: bool = True,
+    replaces: objects.Replaces = objects.Replaces.ANYTHING,
 ) -> int:
     """Writes a file atomically, and creates its directories. Returns its stamp in a store, 0 on a disk.
 
-    facts: its metadata in a store. replaces: whether a file of this name in a store is replaced. Raises OutputError.
+    facts: its metadata in a store. replaces: which file of this name in a store is replaced. Raises OutputError, and
+    JournalError if another run may write there by now.
     """
     if is_remote(target):
+        check_leases()
         return objects.write(target, data, media_type=media_type(target), facts=facts, replaces=replaces).stamp
     make_directory(target.parent)
     try:

@@ -16,6 +16,7 @@ from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.output_files import write_new
 from adacode_cli.imaging.encode import Document
 from adacode_cli.imaging.image import Decoded
+from adacode_cli.storage.objects import Replaces
 from adacode_cli.storage.path import is_remote
 
 
@@ -63,7 +64,11 @@ class Sink:
         self._notes.update(dict.fromkeys(notes))
 
     def finish(
-        self, times_ns: TimesNs | None, *, facts: Mapping[str, str] | None = None, replaces: bool = True
+        self,
+        times_ns: TimesNs | None,
+        *,
+        facts: Mapping[str, str] | None = None,
+        replaces: Replaces = Replaces.ANYTHING,
     ) -> tuple[Content, tuple[str, ...], int]:
         """Completes the document and gives it its name. Returns (its content, notes for the user, its stamp).
 

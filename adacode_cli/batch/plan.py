@@ -49,7 +49,7 @@ class Job:
     name: the path of the target below `root`, with forward slashes.
     instead_of: the usual format of the output, if the result is too large for it; otherwise "".
     header: of the source, if it was read already.
-    may_replace: a file in a store that has the name of the output may be replaced.
+    may_replace: which file in a store that has the name of the output may be replaced.
 
     Paths are made on request, because a plan may hold a hundred thousand jobs.
     """
@@ -59,7 +59,7 @@ class Job:
     name: str
     instead_of: str = ""
     header: Header | None = field(default=None, compare=False, repr=False)
-    may_replace: bool = field(default=False, compare=False)
+    may_replace: objects.Replaces = field(default=objects.Replaces.NOTHING, compare=False)
 
     @property
     def source(self) -> Path:
@@ -213,12 +213,13 @@ def without_existing(  # noqa: PLR0917 (as make_plan has them)
 
     Raises OutputError for an output that is an input, and for existing outputs that must not be replaced.
     """
-    exist = _exist(jobs, outputs or RemoteOutputs())
+    outputs = outputs or RemoteOutputs()
+    exist = _exist(jobs, outputs)
     existing = list(compress(jobs, exist))
     kept.refuse((job.found.path_text for job in every), (job.target_text for job in existing))
     _check_existing(existing, len(jobs), on_existing, kept, may_go_on)
     if on_existing is not OnExisting.SKIP:
-        return _marked(jobs, exist), []
+        return _marked(jobs, exist, outputs), []
     return [job for job, exists in zip(jobs, exist, strict=True) if not exists], existing
 
 
@@ -314,12 +315,17 @@ def _jobs(
     return jobs, passed_over
 
 
-def _marked(jobs: Sequence[Job], exist: Sequence[int]) -> list[Job]:
-    """The jobs; those whose outputs exist in a store may replace them."""
+def _marked(jobs: Sequence[Job], exist: Sequence[int], outputs: RemoteOutputs) -> list[Job]:
+    """The jobs; those whose outputs exist in a store may replace them, or what a killed run may have made of them."""
     if isinstance(jobs, list) and True not in exist:
         return jobs
+
+    def marked(job: Job) -> Job:
+        is_own = (job.root, job.name) in outputs.in_flight
+        return replace(job, may_replace=objects.Replaces.OWN if is_own else objects.Replaces.ANYTHING)
+
     marks = zip(jobs, exist, strict=True)
-    return [replace(job, may_replace=True) if exists and is_remote(job.root) else job for job, exists in marks]
+    return [marked(job) if exists and is_remote(job.root) else job for job, exists in marks]
 
 
 def _exist(jobs: Sequence[Job], outputs: RemoteOutputs) -> Sequence[int]:

@@ -22,6 +22,7 @@ from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.state_files import is_path, object_of
 from adacode_cli.errors import JournalError
+from adacode_cli.storage.path import identity_of
 from adacode_cli.version import __version__
 
 if sys.platform != "win32":
@@ -61,8 +62,8 @@ class Record:
 
 
 def absolute_text(job: Job) -> str:
-    """The absolute path of a job's source, without dots; links are left as they are."""
-    return places.absolute_text(job.found.path_text)
+    """The absolute path of a job's source, without dots; links are left as they are. A digest of its query follows."""
+    return identity_of(places.absolute_text(job.found.path_text))
 
 
 def digest_of(values: Mapping[str, object]) -> str:

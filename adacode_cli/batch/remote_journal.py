@@ -10,7 +10,9 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from adacode_cli.batch.journal import Journal
 from adacode_cli.batch.state_files import STATE
@@ -26,17 +28,26 @@ _MANY_SEGMENTS = 100
 _MAX_BYTES = 32 << 20
 """Of an object that others are put together to."""
 _READERS = 8
+_AT_ONCE = 32
+"""Objects of which the contents are in memory at once."""
+_LISTS = 8
+"""Attempts to read all objects of a list, while other runs put theirs together."""
 _MEDIA_TYPE = "application/jsonl"
 
 
 class RemoteJournal(Journal):
-    """The journal of the output tree `root`; safe to call from several threads."""
+    """The journal of the output tree `root`; safe to call from several threads.
+
+    check: raises JournalError if this run must not write any more; it is called before each object.
+    """
 
     def __init__(self, root: RemotePath) -> None:
         super().__init__(root)
         self._root = root
         self._folder = root / FOLDER
         self._is_read = False
+        self._known: set[str] = set()
+        self.check: Callable[[], None] = lambda: None
         self._run = ""
         self._lines: list[bytes] = []
         self._since = 0.0
@@ -65,10 +76,11 @@ class RemoteJournal(Journal):
             return
         try:
             self.flush()
-            if len(self._segments) >= _MANY_SEGMENTS:
-                self._put_together()
         except AdaCodeError as error:
             self._error = error
+            return
+        if len(self._segments) >= _MANY_SEGMENTS:
+            self._put_together()
 
     def flush(self) -> None:
         """Writes all lines. Raises JournalError."""
@@ -78,7 +90,7 @@ class RemoteJournal(Journal):
             if not lines:
                 return
             try:
-                self._write(b"".join(lines))
+                self._segments.append(self._write(b"".join(lines)))
             except BaseException:
                 with self._lock:
                     self._lines = lines + self._lines
@@ -89,48 +101,78 @@ class RemoteJournal(Journal):
         return self.done(target) is not None
 
     def close(self) -> None:
-        """Writes all lines, and puts the objects of this run together. Raises JournalError."""
+        """Writes all lines, and puts the objects of this run together. Raises JournalError if lines are lost."""
         self.flush()
         if len(self._segments) > 1:
             self._put_together()
 
-    def _write(self, data: bytes) -> None:
+    def read_again(self) -> None:
+        """Reads what other runs have written since the first reading. Raises JournalError."""
+        with self._lock:
+            self._is_read = False
+            self._update()
+
+    def _write(self, data: bytes) -> tuple[RemotePath, int]:
+        self.check()
         self._run = self._run or f"{self._next_run:06d}-{secrets.token_hex(4)}"
         self._count += 1
         path = self._folder / f"{self._run}-{self._count:06d}{_SUFFIX}"
-        objects.write(path, data, media_type=_MEDIA_TYPE, replaces=False, kind=JournalError)
-        self._segments.append((path, len(data)))
+        objects.write(path, data, media_type=_MEDIA_TYPE, replaces=objects.Replaces.NOTHING, kind=JournalError)
+        return path, len(data)
 
     def _put_together(self) -> None:
-        """Small objects of this run become larger ones; they are removed after the larger one is there."""
-        with self._writing:
-            waiting, self._segments = self._segments, []
-            while waiting:
-                group: list[tuple[RemotePath, int]] = []
-                size = 0
-                while waiting and (not group or size + waiting[0][1] <= _MAX_BYTES):
-                    size += waiting[0][1]
-                    group.append(waiting.pop(0))
-                if len(group) == 1:
-                    self._segments += group
-                    continue
-                self._write(b"".join(objects.read(path, kind=JournalError) for path, _ in group))
-                for path, _ in group:
-                    objects.remove(path, JournalError)
+        """Small objects of this run become larger ones; they are removed after all larger ones are there.
+
+        This only tidies up, so errors are ignored; no line is lost, and their order stays.
+        """
+        with self._writing, suppress(AdaCodeError):
+            old, new = self._segments, list[tuple[RemotePath, int]]()
+            try:
+                for group in _groups(old):
+                    new.append(self._write(b"".join(objects.read(path, kind=JournalError) for path, _ in group)))
+            except AdaCodeError:
+                for path, _ in new:
+                    objects.remove(path)
+                raise
+            self._segments = new
+            for path, _ in old:
+                objects.remove(path)
 
     def _update(self) -> None:
         """Reads all objects once: there is no other writer of the same files."""
-        if self._is_read:
-            return
-        names = sorted(
-            place
-            for place, _ in listing.entries(self._folder, JournalError)
-            if place.endswith(_SUFFIX) and "/" not in place
-        )
+        for attempt in range(1, _LISTS + 1):
+            if self._is_read:
+                return
+            try:
+                self._read_objects()
+            except JournalError as error:
+                # The run of another part has put it together with others, or has ended.
+                if attempt == _LISTS or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+
+    def _read_objects(self) -> None:
+        listed = listing.entries(self._folder, JournalError)
+        names = sorted(place for place, _ in listed if place.endswith(_SUFFIX) and "/" not in place)
         runs = [name.partition("-")[0] for name in names]
         self._next_run = 1 + max((int(run) for run in runs if run.isascii() and run.isdecimal()), default=0)
+        unread = [name for name in names if name not in self._known]
         with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as pool:
-            for data in pool.map(lambda name: objects.read(self._folder / name, kind=JournalError), names):
-                for line in data.splitlines(keepends=True):
-                    self._take(line)
+            for start in range(0, len(unread), _AT_ONCE):
+                part = unread[start : start + _AT_ONCE]
+                for data in pool.map(lambda name: objects.read(self._folder / name, kind=JournalError), part):
+                    for line in data.splitlines(keepends=True):
+                        self._take(line)
+        self._known.update(unread)
         self._is_read = True
+
+
+def _groups(segments: list[tuple[RemotePath, int]]) -> Iterator[list[tuple[RemotePath, int]]]:
+    """The segments in their order, in groups that are not too large; a group has at least one."""
+    group: list[tuple[RemotePath, int]] = []
+    for segment in segments:
+        if group and sum(size for _, size in (*group, segment)) > _MAX_BYTES:
+            yield group
+            group = []
+        group.append(segment)
+    if group:
+        yield group

@@ -11,9 +11,14 @@ from adacode_cli.storage.path import RemotePath
 
 
 class RemoteOutputs:
-    """The outputs that existed when a run was planned, with their stamps (`objects.Status`)."""
+    """The outputs that existed when a run was planned, with their stamps (`objects.Status`).
+
+    in_flight: (root, name) of those without a line that a killed run had announced. Some are files of others: a killed
+    run has announced many outputs that it did not write.
+    """
 
     def __init__(self) -> None:
+        self.in_flight: set[tuple[Path, str]] = set()
         self._stamps: dict[Path, dict[str, int]] = {}
 
     def look(self, root: RemotePath, names: Iterable[str], *, is_one: bool) -> None:

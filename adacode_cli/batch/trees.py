@@ -32,7 +32,8 @@ from adacode_cli.batch.remote_tree import RemoteTree, close_all
 from adacode_cli.batch.report import REPORT, Report, write_report
 from adacode_cli.errors import OutputError
 from adacode_cli.sizes import AS_LARGE_ALREADY
-from adacode_cli.storage.path import is_remote
+from adacode_cli.storage.path import is_remote, is_remote_text
+from adacode_cli.storage.refusals import EXISTS
 
 
 class Standing(StrEnum):
@@ -87,20 +88,20 @@ class Known:
 
         Raises OutputError if another run made it in another way and this run must not replace it.
         """
-        record = self.counted
+        record, is_made = self.counted, cache(job.is_made)  # A store is asked once.
         if record is None:
             earlier = None if self.overwrite else self.last
-            is_changed = earlier is not None and job.is_made() and not holds(job.target, earlier.output)
+            is_changed = earlier is not None and is_made() and not holds(job.target, earlier.output)
             return OutputState.CHANGED if is_changed else OutputState.TO_MAKE
-        if self.overwrite and job.is_made():
+        if self.overwrite and is_made():
             _refuse_new_output(job, made.source, self.new)
-        if not self.overwrite and job.is_made() and record.source != made.source and not _is_of(job, record):
+        if not self.overwrite and is_made() and record.source != made.source and not _is_of(job, record):
             raise _made_from_other_input(job, record)
         if record.settings != self.settings:
-            if not self.replace and job.is_made():
+            if not self.replace and is_made():
                 raise made_with_other_settings(job.target, "options or weights")
             return OutputState.TO_MAKE
-        if not self.overwrite and job.is_made() and not self._is_intact(job, record):
+        if not self.overwrite and is_made() and not self._is_intact(job, record):
             return OutputState.CHANGED
         is_same = (record.source, record.mask) == (made.source, made.mask) and self._is_whole(job, record)
         return OutputState.DONE if is_same else OutputState.TO_MAKE
@@ -214,6 +215,8 @@ class Trees:
             raise _made_from_other_input(job, self._tree(job.root).journal.done(job.name))
         if standing is Standing.OTHER_OPTIONS and not self.replace:
             raise made_with_other_settings(job.target, "options")
+        if standing is Standing.IN_FLIGHT and not self.overwrite and is_remote(job.root):
+            self.outputs.in_flight.add((job.root, job.name))
         return standing is not Standing.UNKNOWN
 
     def wrote(self, job: Job, path: Path, unchanged: bool = False) -> bool:
@@ -294,12 +297,20 @@ class Trees:
         """
         lines: dict[Path, list[bytes]] = {}
         for job, outcome in ended:
+            self._keep_if_unknown(job, outcome)
             lines.setdefault(job.root, []).append(line_of(job, outcome, self.settings))
         for root, of_tree in lines.items():
             self._tree(root).journal.add(*of_tree)
             if gallery := self._galleries.get(root):
                 with suppress(Exception):  # No page ends a run; if it remains so, the end of the run reports it.
                     gallery.advance()
+
+    def _keep_if_unknown(self, job: Job, outcome: Outcome) -> None:
+        """Keeps the announcement of an output if its store gave no answer: nobody knows whether the output is there."""
+        tree, failure = self._tree(job.root), outcome.failure
+        is_unknown = failure and failure.kind == OutputError.kind and EXISTS not in failure.message
+        if is_unknown and isinstance(tree, RemoteTree):
+            tree.claims.keep(job.name)
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
         """Writes the report into the trees. Raises OutputError, unless the run was stopped by another error."""
@@ -390,7 +401,7 @@ def _is_of(job: Job, record: Record) -> bool:
     if record.path is None or record.path == here:
         return True
     with suppress(OSError, ValueError):
-        if Path(record.path).samefile(here):
+        if not is_remote_text(record.path) and not is_remote_text(here) and Path(record.path).samefile(here):
             return True
     return holds(job.source, record.source)
 

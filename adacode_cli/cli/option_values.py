@@ -51,6 +51,9 @@ def output(text: str) -> Path:
     if text == "-":
         hint = "For one image, leave out -o: adacode … - < a.png > b.png. A directory of this name is -o ./-."
         raise UsageError("-o - does not mean standard output", hint=hint)
+    if text.lower().startswith("file://"):
+        hint = f"Give the path alone: -o {shlex.quote(text[len('file://') :])}."
+        raise UsageError(f"-o {text}: addresses of local files are not supported", hint=hint)
     path = place(text)
     if is_remote(path):
         if not path.kind.can_write:

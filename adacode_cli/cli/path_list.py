@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adacode_cli.errors import InputError, UsageError, translated
-from adacode_cli.storage.path import is_remote, path_of
+from adacode_cli.storage.path import is_address, is_remote, path_of
 
 _STDIN = "-"
 _WRITE_AGAIN_HINT = "Write the list again, in UTF-8."
@@ -36,9 +36,12 @@ def read_paths(source: str, *, null: bool) -> list[Path]:
     """The paths that the file `source`, or standard input for "-", lists; empty entries are left out.
 
     A list that begins with a byte order mark is text in UTF-8, UTF-16 or UTF-32; any other is bytes. Raises UsageError
-    if standard input is a terminal, and InputError for a list that cannot be read, is empty, is not in the encoding of
-    its byte order mark, or looks like UTF-16 without one.
+    for an address, and if standard input is a terminal, and InputError for a list that cannot be read, is empty, is not
+    in the encoding of its byte order mark, or looks like UTF-16 without one.
     """
+    if is_address(source):
+        hint = "Download the list first, or pipe it in: --from-file -."
+        raise UsageError("--from-file must be a local file, not an address; it may list addresses", hint=hint)
     name = "standard input" if source == _STDIN else source
     data = _without_mark(_stdin() if source == _STDIN else _file(Path(source)), name)
     if _looks_like_utf16(data[:_HEAD_BYTES], null=null):

@@ -34,6 +34,12 @@ def check_addresses(paths: Sequence[Path], options: RestoreOptions, request: Req
             raise UsageError(f"{option} must be a local path, not an address", hint=_DOCS)
     if not uses_addresses(paths, options, request):
         return
+    for path in (*paths, options.output, *request.mask_paths):
+        if is_remote(path) and path.scheme == "memory":
+            hint = "Use a local path, or the address of a store."
+            raise UsageError(
+                f"{path}: a command has no files in memory, and would lose what it writes there", hint=hint
+            )
     unsupported = {option: place is not None for option, place in places.items()} | {
         "--report": options.report,
         "--watch": options.watch,

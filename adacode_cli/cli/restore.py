@@ -36,7 +36,7 @@ from adacode_cli.cli.watch import check_watch, watch_folders
 from adacode_cli.cli.works import read_works
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_CODE_LEVELS
-from adacode_cli.storage.path import is_remote, path_of
+from adacode_cli.storage.path import is_address, is_remote, path_of
 
 # After a signal a run has this time to write finished results and its summary; then the process ends in any case.
 _STOPS_WITHIN_S = 1.7
@@ -172,12 +172,18 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
         check_watch(inputs or [], options, request)
     say_at_a_signal("" if options.json or options.quiet else "interrupted: nothing was restored")
     try:
-        is_in_store = is_remote(options.output)
-        with interruptions_named(_STOPS_IN_STORE_WITHIN_S if is_in_store else _STOPS_WITHIN_S):
+        with interruptions_named(_STOPS_IN_STORE_WITHIN_S if _may_write_to_store(inputs, options) else _STOPS_WITHIN_S):
             invocation.exit_code = _restored(_texts(inputs, options), options, request, set_elsewhere(context))
     except KeyboardInterrupt:
         say_last_words()
         invocation.exit_code = EXIT_INTERRUPTED
+
+
+def _may_write_to_store(inputs: list[str] | None, options: RestoreOptions) -> bool:
+    """Whether outputs may be in a store: those of an address or of a list are beside their inputs without -o."""
+    if options.output is not None:
+        return is_remote(options.output)
+    return options.from_file is not None or any(is_address(text) for text in inputs or ())
 
 
 def _with_names_of(

@@ -30,6 +30,7 @@ from rich.style import Style
 from rich.text import Text
 
 from adacode_cli.errors import AdaCodeError, OutputError, reason
+from adacode_cli.storage.path import without_secrets
 
 WHOLE = Style(meta={"adacode": "whole"})
 """The style of a part of a text that is never broken, such as a path with spaces. It looks like its surroundings."""
@@ -134,8 +135,10 @@ def escaped(char: str) -> str:
 
 
 def printable_trace(trace: str) -> str:
-    """Tracebacks, made safe to print: each line is indented, so that none can look like a message of adacode."""
-    return "".join(f"  {printable(line)}\n" for line in trace.rstrip("\n").split("\n"))
+    """Tracebacks, made safe to print: without secrets of addresses, and each line is indented, so that none can look
+    like a message of adacode.
+    """
+    return "".join(f"  {printable(line)}\n" for line in without_secrets(trace).rstrip("\n").split("\n"))
 
 
 def show_trace(error: BaseException) -> None:

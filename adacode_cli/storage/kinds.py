@@ -18,6 +18,7 @@ class Kind:
     has_user: an address may have a user and a password. has_query: it may have a query, such as a signature.
     has_buckets: the first part of an address is a bucket, which the store can tell to be missing.
     has_container_before_at: what is before an @ is a part of the place.
+    version_mark: what its library takes for the beginning of a version in a name, and would leave out of it.
     """
 
     title: str
@@ -32,6 +33,11 @@ class Kind:
     has_query: bool = False
     has_buckets: bool = False
     has_container_before_at: bool = False
+    version_mark: str = ""
+
+    def names_version(self, name: str) -> bool:
+        """Whether the library would read or write another file than the one of this name."""
+        return bool(self.version_mark) and self.version_mark in name
 
 
 _S3 = Kind(
@@ -42,6 +48,7 @@ _S3 = Kind(
     "for a public bucket, set FSSPEC_S3_ANON=true.",
     creates_once=True,
     has_buckets=True,
+    version_mark="?versionId=",
 )
 _GS = Kind(
     "Google Cloud Storage",
@@ -60,6 +67,7 @@ _AZURE = Kind(
     "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN.",
     creates_once=True,
     has_container_before_at=True,
+    version_mark="?versionid=",
 )
 _HTTP = Kind(
     "HTTP",

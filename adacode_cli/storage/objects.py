@@ -11,13 +11,14 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeVar
 
 from adacode_cli.errors import AdaCodeError, InputError, OutputError
 from adacode_cli.storage.opening import file_system
 from adacode_cli.storage.path import RemotePath
-from adacode_cli.storage.patience import may_pass, patiently, status_of
-from adacode_cli.storage.refusals import refusal
+from adacode_cli.storage.patience import code_of, may_pass, patiently, status_of
+from adacode_cli.storage.refusals import EXISTS, refusal
 from adacode_cli.version import __version__
 
 _Value = TypeVar("_Value")
@@ -28,6 +29,17 @@ _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "crea
 _STAMP_BYTES = 8
 _PIECE_BYTES = 1 << 20
 _TEMPORARY = ".adacode-part"
+
+
+class Replaces(Enum):
+    """Which file a new one may replace; a file with the same content is no obstacle in any case.
+
+    OWN: one that has the same facts, so a run made it; only S3 and Google state facts.
+    """
+
+    NOTHING = "nothing"
+    OWN = "own"
+    ANYTHING = "anything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +102,19 @@ def read(path: RemotePath, start: int = 0, end: int | None = None, kind: type[Ad
     return _said("cannot be read", path, kind, call)
 
 
+def read_sized(path: RemotePath, num_bytes: int) -> bytes:
+    """The bytes of a file of which its store has stated the size, and one more if there are more. Raises InputError."""
+    return read(path, 0, num_bytes + 1) if num_bytes > 0 else read(path)
+
+
 def read_start(path: RemotePath, max_bytes: int) -> bytes:
-    """The first bytes of a file whose size its store does not state. Raises InputError."""
+    """The first bytes of a file whose size its store does not state, or may state wrongly. Raises InputError."""
 
     def call() -> bytes:
         system, name = file_system(path)
         data = bytearray()
-        with system.open(name, "rb") as file:
+        streamed = {} if path.kind.can_list else {"block_size": 0}  # One answer of a web server, without ranges.
+        with system.open(name, "rb", **streamed) as file:
             while len(data) < max_bytes and (piece := file.read(min(_PIECE_BYTES, max_bytes - len(data)))):
                 data += piece
         return bytes(data)
@@ -110,13 +128,12 @@ def write(
     *,
     media_type: str = "application/octet-stream",
     facts: Mapping[str, str] | None = None,
-    replaces: bool = True,
+    replaces: Replaces = Replaces.ANYTHING,
     kind: type[AdaCodeError] = OutputError,
 ) -> Status:
     """Writes a whole file, or nothing. Returns its status. Raises an error of class `kind`.
 
     media_type, facts: its content type and metadata, where the store has such; the version of adacode is added.
-    replaces: whether a file with another content may be replaced; a file with the same content is no error.
     """
     if not path.kind.can_write:
         hint = "Choose another place with -o, and copy the files from there."
@@ -126,23 +143,57 @@ def write(
     def call() -> Status:
         system, name = file_system(path)
         if not path.kind.writes_whole:
-            _write_and_rename(system, name, data, replaces=replaces)
+            _write_and_rename(system, name, data, replaces=replaces is Replaces.ANYTHING)
         else:
-            mode = {} if replaces else {"mode": "create"}
-            written = system.pipe_file(name, data, **settings, **mode)
+            mode = {} if replaces is Replaces.ANYTHING else {"mode": "create"}
+            try:
+                written = system.pipe_file(name, data, **settings, **mode)
+            except Exception as error:
+                if code_of(error) != "NoSuchUpload":
+                    raise
+                # The parts are put together already, but the answer was lost: the next attempt, or the end, tells.
+                raise ConnectionError(str(error)) from None
             if isinstance(written, dict) and written.get("ETag"):
                 return _status({"ETag": written["ETag"], "size": len(data)})
-        return _status(system.info(name))
+        there = _status(system.info(name))
+        if there.num_bytes not in (-1, len(data)):
+            raise kind("was replaced while it was written", path=path, hint="Check what else writes there.")
+        return there
 
     try:
         return patiently(call)
     except Exception as error:
         # An attempt whose answer was lost may have succeeded, and another attempt may have made the same file.
-        if _is_there(error) and (now := status(path, kind)) and now.num_bytes == len(data):
-            with suppress(AdaCodeError):
-                if read(path, kind=kind) == data:
-                    return now
+        if (_is_there(error) or may_pass(error)) and (now := _status_if_same(path, data)):
+            return now
+        if _is_there(error) and replaces is Replaces.OWN:
+            if not facts or not _has_facts(path, facts):
+                hint = "Choose another place with -o, or add --overwrite to replace it."
+                raise kind(f"{EXISTS}, and no run made it from this input", path=path, hint=hint) from error
+            return write(path, data, media_type=media_type, facts=facts, kind=kind)
         raise refusal(kind, "cannot be written", path, error) from error
+
+
+def _status_if_same(path: RemotePath, data: bytes) -> Status | None:
+    """The status of a file with exactly this content; None for another, and if the store does not answer."""
+    with suppress(AdaCodeError):
+        now = status(path)
+        if now is not None and now.num_bytes == len(data) and read_sized(path, len(data)) == data:
+            return now
+    return None
+
+
+def _has_facts(path: RemotePath, facts: Mapping[str, str]) -> bool:
+    """Whether the metadata of a file has these facts; False where a store does not state it."""
+
+    def call() -> Mapping[str, str]:
+        system, name = file_system(path)
+        if path.scheme == "s3":
+            return dict(system.metadata(name))
+        return dict(system.info(name).get("metadata") or {}) if path.scheme == "gs" else {}
+
+    stated = _said("cannot be read", path, OutputError, call)
+    return "adacode-version" in stated and facts.items() <= stated.items()
 
 
 def remove(path: RemotePath, kind: type[AdaCodeError] = OutputError) -> None:
@@ -159,7 +210,7 @@ def remove(path: RemotePath, kind: type[AdaCodeError] = OutputError) -> None:
 def creates(path: RemotePath, data: bytes, kind: type[AdaCodeError] = OutputError) -> bool:
     """Writes a file unless there is one of its name. Returns whether it is written. Raises an error of class `kind`."""
     try:
-        write(path, data, media_type="application/json", replaces=False, kind=kind)
+        write(path, data, media_type="application/json", replaces=Replaces.NOTHING, kind=kind)
     except AdaCodeError as error:
         if error.__cause__ is not None and _is_there(error.__cause__):
             return False

@@ -6,7 +6,7 @@ import importlib.util
 import threading
 from typing import TYPE_CHECKING, Any
 
-from adacode_cli.errors import UsageError
+from adacode_cli.errors import InputError, UsageError
 from adacode_cli.storage.path import RemotePath
 
 if TYPE_CHECKING:
@@ -26,8 +26,14 @@ def require_library(path: RemotePath) -> None:
 
 
 def file_system(path: RemotePath) -> tuple[AbstractFileSystem, str]:
-    """(the file system of an address, the address as it takes it). Raises UsageError if a library is missing."""
+    """(the file system of an address, the address as it takes it).
+
+    Raises UsageError if a library is missing, and InputError for a name that the library would take for another.
+    """
     require_library(path)
+    if path.kind.names_version(str(path)):
+        what = f"a name that contains {path.kind.version_mark} cannot be used in this store"
+        raise InputError(what, path=path, hint="Give the file another name.")
     opener = _class_of(path)
     address = path.address
     is_threadsafe = getattr(opener, "async_impl", False) or path.scheme == "memory"

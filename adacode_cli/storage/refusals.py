@@ -6,6 +6,8 @@ from adacode_cli.errors import AdaCodeError
 from adacode_cli.storage.path import RemotePath, without_secrets
 from adacode_cli.storage.patience import code_of, may_pass, status_of
 
+EXISTS = "exists already"
+"""A part of each message about a file that must not be replaced."""
 _MAX_LENGTH = 300
 _NO_PLACE = frozenset({"NoSuchBucket", "ContainerNotFound", "InvalidBucketName"})
 _NO_CREDENTIALS = frozenset(
@@ -23,7 +25,7 @@ def refusal(kind: type[AdaCodeError], what: str, path: RemotePath, error: Except
         return error
     if isinstance(error, FileExistsError) or status_of(error) == 412:
         hint = "Choose another place with -o. --overwrite would replace what is there."
-        return kind("exists already: it was written after the run began", path=path, hint=hint)
+        return kind(f"{EXISTS}: it was written after the run began", path=path, hint=hint)
     cause, hint = _denied(path, error) or _failed(path, error)
     return kind(f"{what}: {cause}", path=path, hint=hint)
 

@@ -122,6 +122,14 @@ def in_process(store, monkeypatch):
     return store
 
 
+@pytest.fixture(autouse=True)
+def _no_address_is_known(monkeypatch):
+    from adacode_cli.storage import path
+
+    monkeypatch.setattr(path, "_USERS", {})
+    monkeypatch.setattr(path, "_QUERIES", {})
+
+
 @pytest.fixture
 def adacode(tmp_path) -> Program:
     """The program with the nearest-neighbour restorer, started in `tmp_path`."""

@@ -106,6 +106,30 @@ def test_a_killed_run_is_continued(adacode, store, wanted, waiting, go):
     assert not store.keys("large/.adacode/leases/") + store.keys("large/.adacode/in-flight/")
 
 
+def test_a_file_that_a_killed_run_announced_and_did_not_write_is_not_replaced(adacode, store, wanted, waiting, go):
+    waiting.kill()
+    waiting.communicate()
+    store.put("large/07.png", b"mine")
+    go.touch()
+    result = adacode(*COMMAND, **store.env)
+    assert result.returncode == 9
+    assert b"s3://museum/large/07.png: exists already, and no run made it from this input" in result.stderr
+    assert store.outputs("large") == wanted | {"07.png": b"mine"}
+    assert adacode(*COMMAND, "--overwrite", **store.env).returncode == 0
+    assert store.outputs("large") == wanted
+
+
+def test_what_a_killed_run_made_with_other_options_is_made_again(adacode, store, wanted, waiting, go, tmp_path):
+    waiting.kill()
+    waiting.communicate()
+    go.touch()
+    other = ("--scale", "2")
+    assert adacode("sr", "photos", "-o", "other", "-w", "pause", *other, PAUSE=str(go)).returncode == 0
+    result = adacode(*COMMAND, *other, **store.env)
+    assert result.returncode == 0, result.stderr
+    assert store.outputs("large") == tree(tmp_path / "other")
+
+
 def test_a_signal_leaves_a_journal_of_all_that_is_done(adacode, store, wanted, waiting, go):
     waiting.send_signal(signal.SIGINT)
     waiting.communicate()

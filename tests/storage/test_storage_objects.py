@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import errno
-import threading
-from contextlib import suppress
-from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from faulty_proxy import Fault
+from web_site import Site
 
 from adacode_cli.batch.contents import content_of, holds, read_whole
 from adacode_cli.errors import InputError, JournalError, OutputError, UsageError
-from adacode_cli.storage import kinds, listing, objects, opening, patience, uploads
+from adacode_cli.storage import kinds, listing, objects, opening, patience
 from adacode_cli.storage.path import path_of
 
 
@@ -32,48 +29,12 @@ def memory():
     MemoryFileSystem.store.clear()
 
 
-class Site:
-    """A web server on loopback with files, that answers with the next of `answers` first; `seen` has the requests."""
-
-    def __init__(self, files):
-        self.answers, self.seen, site = [], [], self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
-            def _any(self):
-                site.seen.append((self.command, self.path, self.headers.get("Authorization")))
-                status = site.answers.pop(0) if site.answers else 200
-                data = files.get(self.path.partition("?")[0])
-                self.send_response(404 if data is None and status == 200 else status)
-                body = data if status == 200 and data is not None else b"no"
-                if self.path == "/endless":
-                    self.end_headers()
-                    with suppress(OSError):
-                        while self.command == "GET":
-                            self.wfile.write(bytes(1 << 16))
-                    return
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("ETag", f'"{hash(body)}"')
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-            do_GET = do_HEAD = _any
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.place = f"127.0.0.1:{self.server.server_address[1]}"
-
-
 @pytest.fixture
 def site():
     pytest.importorskip("aiohttp", reason="the package of the extra `http` is absent")
-    one = Site({"/a.png": b"image" * 100, "/endless": b""})
+    one = Site({"/a.png": b"image" * 100, "/endless": b"", "/liar": b""})
     yield one
-    one.server.shutdown()
-    one.server.server_close()
+    one.close()
 
 
 def test_a_web_server_that_is_busy_is_asked_again(site):
@@ -116,18 +77,30 @@ def test_a_large_file_is_refused_before_it_is_read(site):
     assert all(method == "HEAD" for method, _, _ in site.seen)
 
 
-def test_an_endless_answer_is_refused_when_it_is_too_large(site):
+@pytest.mark.parametrize("name", ["endless", "liar"])
+def test_an_endless_answer_is_refused_when_it_is_too_large(site, name):
     with pytest.raises(InputError, match="has more than the 1 MB"):
-        read_whole(path_of(f"http://{site.place}/endless"), max_bytes=1_000_000)
+        read_whole(path_of(f"http://{site.place}/{name}"), max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("data", [b"", b"1", b"1234"])
+def test_files_of_all_sizes_are_read(in_process, data):
+    path = path_of("s3://museum/a.png")
+    objects.write(path, data)
+    assert read_whole(path) == data
+    assert holds(path, content_of(data))
+    assert not data or objects.read_sized(path, 2) == data[:3]
 
 
 def test_nothing_is_replaced_unless_it_may_be(memory):
     path = memory / "a.png"
-    first = objects.write(path, b"one", replaces=False)
+    first = objects.write(path, b"one", replaces=objects.Replaces.NOTHING)
     assert objects.status(path) == first
-    assert objects.write(path, b"one", replaces=False).num_bytes == 3  # The same content is no conflict.
+    assert (
+        objects.write(path, b"one", replaces=objects.Replaces.NOTHING).num_bytes == 3
+    )  # The same content is no conflict.
     with pytest.raises(OutputError, match="exists already"):
-        objects.write(path, b"two", replaces=False)
+        objects.write(path, b"two", replaces=objects.Replaces.NOTHING)
     assert not objects.creates(path, b"two")
     assert objects.read(path) == b"one"
     objects.write(path, b"two")
@@ -212,7 +185,7 @@ def test_the_stamp_of_a_list_is_that_of_a_file_and_of_a_write(in_process):
 
 def test_a_lost_answer_to_a_new_file_is_no_conflict_with_itself(in_process):
     in_process.proxy.faults.append(Fault("lost", "PUT", "/a.png"))
-    assert objects.write(path_of("s3://museum/a.png"), b"one", replaces=False).num_bytes == 3
+    assert objects.write(path_of("s3://museum/a.png"), b"one", replaces=objects.Replaces.NOTHING).num_bytes == 3
     assert in_process.proxy.count("PUT", "/a.png") == 2
 
 
@@ -228,12 +201,29 @@ def test_a_large_file_is_put_together_by_one_request_or_not_there_at_all(in_proc
     assert not in_process.client.list_multipart_uploads(Bucket="museum").get("Uploads")
 
 
-def test_uploads_that_were_abandoned_long_ago_are_aborted(in_process, monkeypatch):
-    for key in ("large/a.tif", "other/b.tif"):
-        in_process.client.create_multipart_upload(Bucket="museum", Key=key)
-    monkeypatch.setattr(uploads, "_ABANDONED_AFTER", timedelta(days=100 * 365))  # moto says that all began in 2010.
-    assert uploads.abort_leftovers(path_of("s3://museum/large")) == 0
-    monkeypatch.setattr(uploads, "_ABANDONED_AFTER", timedelta(hours=1))
-    assert uploads.abort_leftovers(path_of("s3://museum/large")) == 1
-    left = in_process.client.list_multipart_uploads(Bucket="museum")["Uploads"]
-    assert [one["Key"] for one in left] == ["other/b.tif"]
+def test_a_lost_answer_to_the_last_request_of_a_large_file_is_no_failure(in_process):
+    data = bytes(101 << 20)
+    for replaces in objects.Replaces:
+        in_process.proxy.faults.append(Fault("lost", "POST", "uploadId="))
+        written = objects.write(path_of(f"s3://museum/{replaces.value}.tif"), data, replaces=replaces)
+        assert written.num_bytes == len(data)
+    assert not any(fault.times for fault in in_process.proxy.faults)
+
+
+def test_a_file_of_which_all_answers_were_lost_is_found(in_process):
+    in_process.proxy.faults.append(Fault("lost", "PUT", "/a.png", times=patience.TRIES))
+    assert objects.write(path_of("s3://museum/a.png"), b"one").num_bytes == 3
+
+
+def test_only_a_file_with_the_same_facts_counts_as_own(in_process):
+    path = path_of("s3://museum/a.png")
+    facts = {"adacode-source-sha256": "1" * 64}
+    objects.write(path, b"one", facts=facts)
+    objects.write(path, b"two", facts=facts, replaces=objects.Replaces.OWN)
+    assert objects.read(path) == b"two"
+    with pytest.raises(OutputError, match="no run made it from this input"):
+        objects.write(path, b"3", facts={"adacode-source-sha256": "2" * 64}, replaces=objects.Replaces.OWN)
+    in_process.put("a.png", b"mine")
+    with pytest.raises(OutputError, match="no run made it from this input"):
+        objects.write(path, b"3", facts=facts, replaces=objects.Replaces.OWN)
+    assert objects.read(path) == b"mine"

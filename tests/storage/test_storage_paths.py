@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 
 from adacode_cli.batch.found import Found
 from adacode_cli.errors import UsageError
-from adacode_cli.storage.path import RemotePath, is_remote, is_remote_text, path_from, path_of, without_secrets
+from adacode_cli.storage.path import (
+    RemotePath,
+    identity_of,
+    is_remote,
+    is_remote_text,
+    path_from,
+    path_of,
+    without_secrets,
+)
 
 
 def test_it_joins_splits_and_names_as_every_path():
@@ -85,13 +94,62 @@ def test_secrets_travel_to_other_processes(tmp_path):
         ("s3://b/a//c", "an empty part"),
         ("s3://b/a/../c", "'..'"),
         ("s3://id:key@b/c", "a user or a key in the address has no effect"),
+        ("s3://b/a.png?versionId=1.png", "a key that contains ?versionId= cannot be used"),
+        ("abfs://c@a/a.png?versionid=1.png", "a key that contains ?versionid= cannot be used"),
+        ("az://c/x.tif?sv=1&sig=SECRETkey@", "az://c/x.tif: a key or a signature in the address has no effect"),
+        ("sftp://u:pa/key@h/x", "what follows the colon is no port"),
+        ("https://u:p?key@h/x", "what follows the colon is no port"),
+        ("https://u:12?key@h/x", "what follows the colon is no port"),
+        ("https://h/a#b.png", "an address with # cannot be used"),
     ],
 )
 def test_addresses_that_cannot_be_used(text, message):
-    with pytest.raises(UsageError, match=message.replace("(", r"\(")) as refused:
+    with pytest.raises(UsageError, match=re.escape(message)) as refused:
         path_of(text)
     assert "key@" not in str(refused.value)
+    assert "pa/" not in str(refused.value)
     assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        (
+            "https://one.example/a.png",
+            "https://one.example/a.png?id=2",
+            "differ only in what follows the question mark",
+        ),
+        (
+            "https://two.example/a.png?id=2",
+            "https://two.example/a.png",
+            "differ only in what follows the question mark",
+        ),
+        ("https://anna:x@three.example/1.png", "https://bob:y@three.example/2.png", "different users or passwords"),
+        ("sftp://four/1.png", "sftp://bob:yy@four/2.png", "different users or passwords"),
+    ],
+)
+def test_two_addresses_that_would_share_a_query_or_a_user_are_refused(one, other, message):
+    path_of(one)
+    path_of(one)
+    with pytest.raises(UsageError, match=message) as refused:
+        path_of(other)
+    assert not any(secret in str(refused.value) for secret in ("bob", "yy", "id=2"))
+
+
+def test_the_query_counts_for_the_identity_and_a_signature_does_not():
+    names = [f"https://five.example/{number}.png" for number in range(5)]
+    queries = ["", "?id=1", "?id=1&X-Amz-Signature=abc&X-Amz-Date=1", "?id=2", "?Signature=abc&Expires=5"]
+    for name, query in zip(names, queries, strict=True):
+        path_of(name + query)
+    none, one, signed, two, only_signed = (identity_of(name).partition("?")[2] for name in names)
+    assert none == only_signed == ""
+    assert one == signed != two
+    assert identity_of("photos/a.png") == "photos/a.png"
+
+
+def test_ports_and_names_of_resources_are_no_passwords():
+    for text in ("https://h:8080/a.png", "http://[::1]:80/a.png", "s3://arn:aws:s3:eu-west-1:1:accesspoint/x/a.png"):
+        assert str(path_of(text)) == text
 
 
 def test_a_container_of_azure_is_before_an_at_sign():

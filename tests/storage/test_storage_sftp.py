@@ -41,9 +41,9 @@ def test_a_tree_is_the_same_as_on_a_disk(adacode, photo, server, tmp_path):
 
 def test_nothing_is_replaced_and_nothing_is_half(server, tmp_path):
     path = path_of(f"{server.url}/deep/folder/a.png")
-    objects.write(path, b"one", replaces=False)
+    objects.write(path, b"one", replaces=objects.Replaces.NOTHING)
     with pytest.raises(OutputError, match="exists already"):
-        objects.write(path, b"two", replaces=False)
+        objects.write(path, b"two", replaces=objects.Replaces.NOTHING)
     objects.write(path, b"three")
     written = {one.name: one.read_bytes() for one in (tmp_path / "remote" / "deep" / "folder").iterdir()}
     assert written == {"a.png": b"three"}
