@@ -415,12 +415,7 @@ class RestoreOptions:
 
     report: Annotated[
         bool,
-        flag(
-            "--report",
-            panel=_CONSOLE,
-            help="Also make a page that shows each image before and after: .adacode/report/index.html in the directory "
-            "of results. 'adacode view' opens it, also while the run goes on.",
-        ),
+        flag("--report", panel=_CONSOLE, help="Make a page of images before and after, for 'adacode view'."),
         _SHOWN,
     ] = False
     quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show only failures and errors."), _SHOWN] = False
