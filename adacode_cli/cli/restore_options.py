@@ -414,9 +414,7 @@ class RestoreOptions:
     ] = None
 
     report: Annotated[
-        bool,
-        flag("--report", panel=_CONSOLE, help="Make a page of images before and after, for 'adacode view'."),
-        _SHOWN,
+        bool, flag("--report", panel=_CONSOLE, help="Make a page of images before and after ('adacode view')."), _SHOWN
     ] = False
     quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show only failures and errors."), _SHOWN] = False
     verbose: Annotated[int, verbosity("Show every file and note, and warnings of libraries.", _CONSOLE), _SHOWN] = 0
