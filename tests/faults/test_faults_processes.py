@@ -60,6 +60,6 @@ def test_a_lost_device_ends_the_run(run, table):
     code, lines, out = run("no-device", 2)
     assert (code, len(names(out)) < 8) == (5, True), lines
     (told,) = beginning(lines, "error: ")
-    assert any("in the process for cpu:" in line for line in lines)
+    assert any("in the worker for cpu:" in line for line in lines)
     assert any('raise DeviceError("the device is gone"' in line for line in lines)
     table.row("with --processes 2: a process loses its device", 5, told, "the same command does it")
