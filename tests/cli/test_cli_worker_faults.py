@@ -214,7 +214,7 @@ def test_a_bug_in_a_process_is_a_bug_of_the_run(adacode, folder):
     result = finished(adacode, "sr", "p", "--weights", "broken", *TWO)
     assert result.returncode == 1
     text = result.stderr.decode()
-    assert "in the process for cpu:" in text
+    assert "in the worker for cpu:" in text
     assert 'raise ZeroDivisionError("a bug while loading")' in text
     assert text.count("This is a bug in adacode") == 1
 
