@@ -11,11 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from adacode_process import default_signals
 from ray_cluster import FAULTY, PATIENCE_S, comes, until
 from test_cluster_runs import events, journal, linux, tree
 
 RAY = ("--engine", "ray", "--num-workers", "2")
 ENV = {"PYTHONPATH": FAULTY, "FAULTY": "1"}
+SIGNALLED = {"start_new_session": True, "preexec_fn": default_signals}
 
 
 def sessions_of_clusters() -> set[int]:
@@ -54,7 +56,7 @@ def test_a_device_error_that_every_file_meets_ends_the_run(adacode, photos, tmp_
 def test_sigterm_to_all_processes_ends_the_run_and_its_cluster(adacode, photos, tmp_path):
     photos(*[24] * 3, *[33] * 5)
     before = sessions_of_clusters()
-    with adacode.start("sr", "p", "--weights", "wait", *RAY, env=ENV, start_new_session=True) as process:
+    with adacode.start("sr", "p", "--weights", "wait", *RAY, env=ENV, **SIGNALLED) as process:
         until(lambda: len(tree(tmp_path / "p-sr-x4")) == 3, process)
         time.sleep(0.5)  # The workers stand at a file each.
         os.killpg(process.pid, signal.SIGTERM)
@@ -72,7 +74,7 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_cluster(adacode, photos, 
 def test_a_start_that_is_stopped_leaves_nothing(adacode, photos, tmp_path, seconds):
     photos(24, 24)
     folders, before = set(Path("/tmp").glob("adacode-ray-*")), sessions_of_clusters()
-    with adacode.start("sr", "p", "--weights", "nearest", *RAY, env=ENV, start_new_session=True) as process:
+    with adacode.start("sr", "p", "--weights", "nearest", *RAY, env=ENV, **SIGNALLED) as process:
         until(lambda: sessions_of_clusters() - before, process)
         time.sleep(seconds)  # at different points of the start
         os.killpg(process.pid, signal.SIGINT)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from adacode_process import Program
+from adacode_process import Program, default_signals
 from ray_cluster import PATIENCE_S, until, write_photos
 
 from adacode_cli.atomic import TEMPORARY_SUFFIX
@@ -47,7 +47,7 @@ def on_cluster(real_adacode, cluster, tmp_path):
         # Neither the program nor a worker may look for modules in the folder in which somebody starts it.
         (tmp_path / "cv2.py").write_text("raise RuntimeError('a module of somebody else')")
         env = {**cluster.env, "PYTHONSAFEPATH": "1"}
-        return real_adacode.start(*arguments, env=env, start_new_session=True)
+        return real_adacode.start(*arguments, env=env, start_new_session=True, preexec_fn=default_signals)
 
     return start
 

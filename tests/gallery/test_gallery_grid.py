@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from adacode_process import default_signals
 from conftest import GALLERY, data_of, entries_of
 from PIL import Image
 
@@ -345,7 +346,7 @@ def journal(tree: Path) -> bytes:
 def test_an_interrupted_run_leaves_a_page_of_what_is_done(photo, adacode, tmp_path):
     photo("photos/a.png")
     photo("photos/b.png", (33, 10))
-    running = adacode.start("sr", "photos", "-o", "out", "-w", "wait", "--report")
+    running = adacode.start("sr", "photos", "-o", "out", "-w", "wait", "--report", preexec_fn=default_signals)
     until(lambda: b'"a.png"' in journal(tmp_path / "out"))
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)

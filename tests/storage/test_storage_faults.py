@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from adacode_process import default_signals
 from faulty_proxy import Fault
 from test_storage_trees import tree
 
@@ -40,7 +41,7 @@ def wanted(adacode, tmp_path, scans, go):
 def waiting(adacode, store, wanted, go):
     """A run that has written the outputs before image `WAITS_AT`, and waits."""
     go.unlink()
-    run = adacode.start(*COMMAND, env=store.env)
+    run = adacode.start(*COMMAND, env=store.env, preexec_fn=default_signals)
     wait_for(run, lambda: len(store.outputs("large")) >= WAITS_AT)
     yield run
     run.kill()
@@ -132,7 +133,7 @@ def test_what_a_killed_run_made_with_other_options_is_made_again(adacode, store,
 
 def test_a_signal_leaves_a_journal_of_all_that_is_done(adacode, store, wanted, waiting, go):
     waiting.send_signal(signal.SIGINT)
-    waiting.communicate()
+    waiting.communicate(timeout=60)
     assert waiting.returncode == 130
     assert {line["target"] for line in lines_of(store)} == set(store.outputs("large"))
     assert not store.keys("large/.adacode/leases/")
