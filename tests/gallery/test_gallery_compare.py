@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import entries_of
+from gallery_page import entries_of
 
 
 def test_each_directory_is_beside_the_first_one(photo, adacode, page, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adacode_process import default_signals
-from conftest import GALLERY, data_of, entries_of
+from gallery_page import GALLERY, data_of, entries_of
 from PIL import Image
 
 HOSTILE = [
@@ -360,7 +360,7 @@ def test_an_interrupted_run_leaves_a_page_of_what_is_done(photo, adacode, tmp_pa
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_control_has_a_name_and_nothing_is_wider_than_the_window(chromium, mixed, scheme, width):
-    from conftest import Page
+    from gallery_page import Page
 
     context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = Page(context)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import entries_of
+from gallery_page import entries_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -68,7 +68,7 @@ def test_the_slider_follows_keys(red_and_blue):
 
 
 def test_the_slider_follows_a_finger(chromium, photo, restored):
-    from conftest import Page
+    from gallery_page import Page
 
     photo("photos/a.png", (40, 30), RED)
     tree = restored()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import GALLERY, data_of, details_of, entries_of
+from gallery_page import GALLERY, data_of, details_of, entries_of
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import entries_of
+from gallery_page import entries_of
 from PIL import Image
 
 RED = (200, 30, 20)

@@ -35,8 +35,8 @@ def test_half_blocks_show_before_and_after_in_any_terminal(red_and_blue, adacode
     cells = screen.buffer[3]
     assert [cells[5].data, cells[5].fg, cells[5].bg] == ["▀", "c81e14", "c81e14"]
     assert [cells[50].fg, cells[50].bg] == ["1428d2", "1428d2"]
-    last = "".join(line.rstrip() for line in screen.display)
-    assert "a.png (40 × 30)   →   out/sub/a.png (160 × 120)" in last
+    text = "".join("".join(screen.display).split())  # where the line breaks depends on the length of the paths
+    assert "a.png(40×30)→out/sub/a.png(160×120)" in text
     assert all(cell.data != "▀" for row in range(40) for column, cell in screen.buffer[row].items() if column > 60)
 
 
