@@ -153,8 +153,7 @@ def _train(
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe, opened, workers = options.recipe(), OpenShards(shards), min(8, os.cpu_count() or 1)
-    contents = Contents(opened, "train")
-    device = choose_device(options.device)
+    contents, device = Contents(opened, "train"), choose_device(options.device)
     voice.started(_NAME, output, shards, str(device))
     run = DetectionRun(
         output,
@@ -170,8 +169,7 @@ def _train(
         on_note=voice.note,
         on_kept=lambda: kept.append(output),
     )
-    licence = str(opened.manifest.get("licence", ""))
-    stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train detect")
+    stated = Provenance(trained_on=opened.describe(), licence=opened.licence, source="adacode train detect")
     return train_detector(contents, opened.identity, recipe, run, stated)
 
 

@@ -104,7 +104,6 @@ def _train(shards: Path, fused: Path, output: Path, options: PriorOptions, shown
             f"prior of {what}", Step(steps, options.steps, steps / options.steps)
         ),
     )
-    licence = str(opened.manifest.get("licence", ""))
-    stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train prior")
+    stated = Provenance(trained_on=opened.describe(), licence=opened.licence, source="adacode train prior")
     recipe = PriorRecipe(options.steps, seed=options.seed)
     train_prior(Contents(opened, "train"), fused, recipe, run, stated)

@@ -128,7 +128,7 @@ def _session(
     voice.started("all" if len(stages) > 1 else stages[0], output, shards, str(processes.device))
     if not options.quiet:
         _report_without_effect(recipe, stages, voice)
-    licence, about = str(data.shards.manifest.get("licence", "")), data.shards.describe()
+    licence, about = data.shards.licence, data.shards.describe()
     return TrainingSession(
         folder,
         data,

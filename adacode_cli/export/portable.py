@@ -112,6 +112,7 @@ class PortableNetwork(nn.Module):
         self.config = network.config
 
     def forward(self, image_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
+        """The restored image, with the shapes and ranges that the class describes."""
         x = image_BCHW
         if mask_B1HW is not None:
             mask_B1HW = (mask_B1HW > 0).to(x.dtype)  # a feathered mask is a hole as far as it reaches

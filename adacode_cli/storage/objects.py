@@ -140,28 +140,8 @@ def write(
         raise kind(f"cannot be written: files on {path.kind.title} can only be read", path=path, hint=hint)
     settings = _settings(path, media_type, {"adacode-version": __version__, **(facts or {})})
 
-    def call() -> Status:
-        system, name = file_system(path)
-        if not path.kind.writes_whole:
-            _write_and_rename(system, name, data, replaces=replaces is Replaces.ANYTHING)
-        else:
-            mode = {} if replaces is Replaces.ANYTHING else {"mode": "create"}
-            try:
-                written = system.pipe_file(name, data, **settings, **mode)
-            except Exception as error:
-                if code_of(error) != "NoSuchUpload":
-                    raise
-                # The parts are put together already, but the answer was lost: the next attempt, or the end, tells.
-                raise ConnectionError(str(error)) from None
-            if isinstance(written, dict) and written.get("ETag"):
-                return _status({"ETag": written["ETag"], "size": len(data)})
-        there = _status(system.info(name))
-        if there.num_bytes not in (-1, len(data)):
-            raise kind("was replaced while it was written", path=path, hint="Check what else writes there.")
-        return there
-
     try:
-        return patiently(call)
+        return patiently(lambda: _put(path, data, settings, replaces, kind))
     except Exception as error:
         # An attempt whose answer was lost may have succeeded, and another attempt may have made the same file.
         if (_is_there(error) or may_pass(error)) and (now := _status_if_same(path, data)):
@@ -172,6 +152,30 @@ def write(
                 raise kind(f"{EXISTS}, and no run made it from this input", path=path, hint=hint) from error
             return write(path, data, media_type=media_type, facts=facts, kind=kind)
         raise refusal(kind, "cannot be written", path, error) from error
+
+
+def _put(
+    path: RemotePath, data: bytes, settings: Mapping[str, Any], replaces: Replaces, kind: type[AdaCodeError]
+) -> Status:
+    """One attempt of `write`. Raises what the libraries raise."""
+    system, name = file_system(path)
+    if not path.kind.writes_whole:
+        _write_and_rename(system, name, data, replaces=replaces is Replaces.ANYTHING)
+    else:
+        mode = {} if replaces is Replaces.ANYTHING else {"mode": "create"}
+        try:
+            written = system.pipe_file(name, data, **settings, **mode)
+        except Exception as error:
+            if code_of(error) != "NoSuchUpload":
+                raise
+            # The parts are put together already, but the answer was lost: the next attempt, or the end, tells.
+            raise ConnectionError(str(error)) from None
+        if isinstance(written, dict) and written.get("ETag"):
+            return _status({"ETag": written["ETag"], "size": len(data)})
+    there = _status(system.info(name))
+    if there.num_bytes not in (-1, len(data)):
+        raise kind("was replaced while it was written", path=path, hint="Check what else writes there.")
+    return there
 
 
 def _status_if_same(path: RemotePath, data: bytes) -> Status | None:
@@ -248,6 +252,7 @@ def _rename(system: Any, temporary: str, name: str, *, replaces: bool) -> None: 
 
 def _info(path: RemotePath, kind: type[AdaCodeError]) -> dict[str, Any] | None:
     def call() -> dict[str, Any] | None:
+        """What the store states of the path; None if there is nothing."""
         system, name = file_system(path)
         try:
             info: dict[str, Any] = system.info(name)

@@ -76,6 +76,11 @@ class Shards:
         """A digest that is the same for the same shards in any folder."""
         return sha256("".join(s["sha256"] for s in self.manifest["shards"]).encode()).hexdigest()
 
+    @property
+    def licence(self) -> str:
+        """The licence of the photographs, as it was stated when they were prepared; "" if it was not."""
+        return str(self.manifest.get("licence", ""))
+
     def describe(self) -> str:
         """One sentence for the provenance of weights: amount, categories, source and licence."""
         m = self.manifest

@@ -86,6 +86,7 @@ def watched(address: str, when_lost: Callable[[DeviceError], None]) -> Iterator[
     is_over = threading.Event()
 
     def watch() -> None:
+        """Looks again and again until the block is over, or the cluster is lost."""
         failures = 0
         while not is_over.wait(_LOOK_EVERY_S):
             try:

@@ -65,38 +65,15 @@ def addresses_in(folder: Path) -> Addresses:
 
 def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, again: Again) -> Entry:
     """The entry of a line. number: of the line in its journal. folder: of the gallery."""
-    target, done = fields["target"], fields["outcome"] == "done"
-    sha256 = digest_in(fields.get("sha256"))
+    done, sha256 = fields["outcome"] == "done", digest_in(fields.get("sha256"))
     facts = _facts(folder, sha256) if done and sha256 else {}
     before, after = facts.get("before") or {}, facts.get("after") or {}
     original, result = addresses(fields)
-    bases = facts.get("basis") or []
-    shown = {
-        "id": identifier(target),
+    shown = _of_line(fields) | {
         "line": number,
         "list": again.list_name,
-        "target": target,
-        "folder": str(PurePosixPath(target).parent),
-        "source": _text(fields.get("source")),
-        "outcome": fields["outcome"],
-        "error": _text(fields.get("error")),
-        "notes": [note for note in _list(fields.get("notes")) if isinstance(note, str)],
-        "time": _text(fields.get("time")),
-        "seconds": _number(fields.get("seconds")),
-        "sourceBytes": _number(fields.get("source_bytes")),
-        "bytes": _number(fields.get("bytes")),
-        "fate": _text(fields.get("fate")),
-        "precisions": [one for one in _list(fields.get("precisions")) if isinstance(one, str)],
         "picture": picture_name(sha256, "") if facts else "",
-        "hasBefore": bool(before),
-        "sides": [side for side in _list(fields.get("sides")) if isinstance(side, str)],
-        "width": _number(before.get("width")),
-        "height": _number(before.get("height")),
-        "resultWidth": _number(after.get("width")),
-        "resultHeight": _number(after.get("height")),
-        "change": _number(facts.get("change")),
-        "drift": _number(facts.get("drift")),
-        "basis": _text(bases[0].get("name")) if bases else "",
+        **_of_facts(facts, before, after),
         "original": original if _is_for_browsers(before) else None,
         "result": result if _is_for_browsers(after) else None,
     }
@@ -109,9 +86,45 @@ def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, ag
         "tool": _text(fields.get("tool")),
         "before": _side(before),
         "after": _side(after),
-        "basis": [one for one in map(_basis, bases) if one],
+        "basis": [one for one in map(_basis, facts.get("basis") or []) if one],
     }
     return Entry(shown, details)
+
+
+def _of_line(fields: Fields) -> Fields:
+    """What the grid shows of a line of the journal."""
+    target = fields["target"]
+    return {
+        "id": identifier(target),
+        "target": target,
+        "folder": str(PurePosixPath(target).parent),
+        "source": _text(fields.get("source")),
+        "outcome": fields["outcome"],
+        "error": _text(fields.get("error")),
+        "notes": [note for note in _list(fields.get("notes")) if isinstance(note, str)],
+        "time": _text(fields.get("time")),
+        "seconds": _number(fields.get("seconds")),
+        "sourceBytes": _number(fields.get("source_bytes")),
+        "bytes": _number(fields.get("bytes")),
+        "fate": _text(fields.get("fate")),
+        "precisions": [one for one in _list(fields.get("precisions")) if isinstance(one, str)],
+        "sides": [side for side in _list(fields.get("sides")) if isinstance(side, str)],
+    }
+
+
+def _of_facts(facts: Fields, before: Fields, after: Fields) -> Fields:
+    """What the grid shows of the facts beside a picture, and of its two sides."""
+    bases = facts.get("basis") or []
+    return {
+        "hasBefore": bool(before),
+        "width": _number(before.get("width")),
+        "height": _number(before.get("height")),
+        "resultWidth": _number(after.get("width")),
+        "resultHeight": _number(after.get("height")),
+        "change": _number(facts.get("change")),
+        "drift": _number(facts.get("drift")),
+        "basis": _text(bases[0].get("name")) if bases else "",
+    }
 
 
 def identifier(target: str) -> str:
