@@ -11,6 +11,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from warm_program import WarmProgram
 
 ROOT = Path(__file__).parent.parent.parent
@@ -43,6 +45,15 @@ def environment(**more: str) -> dict[str, str]:
         "TERM": "dumb",
     }
     return kept | fixed | more
+
+
+def write_noise(folder: Path, name: str, size: tuple[int, int] = (24, 16)) -> Path:
+    """Writes a noisy image of width × height below a folder; its pixels depend on its name. Returns its path."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(sum(os.fsencode(name))).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
 
 
 def default_signals() -> None:

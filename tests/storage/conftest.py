@@ -7,16 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 
-from adacode_process import Program
+from adacode_process import Program, write_noise
 from faulty_proxy import Proxy
 
 REASON = "the packages of the extra `s3` or moto's server are absent"
@@ -139,15 +137,7 @@ def adacode(tmp_path) -> Program:
 @pytest.fixture
 def photo(tmp_path):
     """Writes a noisy image below `tmp_path`: photo("a/b.jpg", (width, height))."""
-
-    def write(name: str, size: tuple[int, int] = (24, 16)) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(sum(os.fsencode(name))).integers(0, 256, (size[1], size[0], 3), np.uint8)
-        Image.fromarray(pixels).save(path)
-        return path
-
-    return write
+    return partial(write_noise, tmp_path)
 
 
 @pytest.fixture
