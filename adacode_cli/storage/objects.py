@@ -234,7 +234,7 @@ def _settings(path: RemotePath, media_type: str, facts: Mapping[str, str]) -> di
 def _write_and_rename(system: Any, name: str, data: bytes, *, replaces: bool) -> None:  # noqa: ANN401 (of fsspec)
     folder, _, last = name.rpartition("/")
     temporary = f"{folder}/.{last[:100]}.{secrets.token_hex(4)}{_TEMPORARY}"
-    system.makedirs(folder, exist_ok=True)
+    _make_folder(system, folder)
     try:
         system.pipe_file(temporary, data)
         _rename(system, temporary, name, replaces=replaces)
@@ -242,6 +242,14 @@ def _write_and_rename(system: Any, name: str, data: bytes, *, replaces: bool) ->
         with suppress(Exception):
             system.rm_file(temporary)
         raise
+
+
+def _make_folder(system: Any, folder: str) -> None:  # noqa: ANN401
+    """Makes a folder and those above it. Others may make the same ones at the same moment."""
+    for _ in range(folder.count("/") + 1):
+        with suppress(OSError):
+            return system.makedirs(folder, exist_ok=True)
+    system.makedirs(folder, exist_ok=True)
 
 
 def _rename(system: Any, temporary: str, name: str, *, replaces: bool) -> None:  # noqa: ANN401

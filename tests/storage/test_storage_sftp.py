@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from test_storage_trees import NAMES, tree
 
@@ -48,3 +51,19 @@ def test_nothing_is_replaced_and_nothing_is_half(server, tmp_path):
     written = {one.name: one.read_bytes() for one in (tmp_path / "remote" / "deep" / "folder").iterdir()}
     assert written == {"a.png": b"three"}
     assert objects.read(path, 1, 3) == b"hr"
+
+
+def test_writers_make_the_same_folders_at_the_same_moment(server, tmp_path):
+    writers = 6
+    for folder in ("one", "two/deep", "three/deeper/still"):
+        together = threading.Barrier(writers)
+
+        def write(number):
+            path = path_of(f"{server.url}/{folder}/{number}.png")
+            objects.is_folder(path_of(f"{server.url}/"))  # Each thread has a connection of its own; now it is open.
+            together.wait()
+            objects.write(path, b"content")
+
+        with ThreadPoolExecutor(writers) as threads:
+            list(threads.map(write, range(writers)))
+        assert len(list((tmp_path / "remote" / folder).iterdir())) == writers
