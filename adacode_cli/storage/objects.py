@@ -246,9 +246,10 @@ def _write_and_rename(system: Any, name: str, data: bytes, *, replaces: bool) ->
 
 def _make_folder(system: Any, folder: str) -> None:  # noqa: ANN401
     """Makes a folder and those above it. Others may make the same ones at the same moment."""
-    for _ in range(folder.count("/") + 1):
+    for _ in range(folder.count("/")):
         with suppress(OSError):
-            return system.makedirs(folder, exist_ok=True)
+            system.makedirs(folder, exist_ok=True)
+            return
     system.makedirs(folder, exist_ok=True)
 
 

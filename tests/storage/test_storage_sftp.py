@@ -53,17 +53,16 @@ def test_nothing_is_replaced_and_nothing_is_half(server, tmp_path):
     assert objects.read(path, 1, 3) == b"hr"
 
 
-def test_writers_make_the_same_folders_at_the_same_moment(server, tmp_path):
+@pytest.mark.parametrize("folder", ["one", "two/deep", "three/deeper/still"])
+def test_writers_make_the_same_folders_at_the_same_moment(server, tmp_path, folder):
     writers = 6
-    for folder in ("one", "two/deep", "three/deeper/still"):
-        together = threading.Barrier(writers)
+    together = threading.Barrier(writers)
 
-        def write(number):
-            path = path_of(f"{server.url}/{folder}/{number}.png")
-            objects.is_folder(path_of(f"{server.url}/"))  # Each thread has a connection of its own; now it is open.
-            together.wait()
-            objects.write(path, b"content")
+    def write(number):
+        objects.is_folder(path_of(f"{server.url}/"))  # Each thread has a connection of its own; now it is open.
+        together.wait()
+        objects.write(path_of(f"{server.url}/{folder}/{number}.png"), b"content")
 
-        with ThreadPoolExecutor(writers) as threads:
-            list(threads.map(write, range(writers)))
-        assert len(list((tmp_path / "remote" / folder).iterdir())) == writers
+    with ThreadPoolExecutor(writers) as threads:
+        list(threads.map(write, range(writers)))
+    assert len(list((tmp_path / "remote" / folder).iterdir())) == writers
