@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adacode_cli.errors import AdaCodeError
+from adacode_cli.storage.host_keys import HostKeyError
 from adacode_cli.storage.path import RemotePath, without_secrets
 from adacode_cli.storage.patience import code_of, may_pass, status_of
 
@@ -33,6 +34,8 @@ def refusal(kind: type[AdaCodeError], what: str, path: RemotePath, error: Except
 def _denied(path: RemotePath, error: Exception) -> tuple[str, str] | None:
     """(the cause, what to do) of an error about names and permissions; None for other errors."""
     store = path.kind
+    if isinstance(error, HostKeyError):
+        return str(error), error.hint
     if code_of(error) in _NO_PLACE:
         return f"there is no bucket {path.parts[1]}", "Check the name of the bucket."
     if _NO_CREDENTIALS & {each.__name__ for each in type(error).__mro__}:
