@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from adacode_cli.errors import InputError, UsageError
+from adacode_cli.storage.google import plain_class
 from adacode_cli.storage.host_keys import checking_class
 from adacode_cli.storage.path import RemotePath
 
@@ -54,6 +55,8 @@ def _class_of(path: RemotePath) -> type[AbstractFileSystem]:
 
     if path.scheme == "sftp":
         return checking_class()
+    if path.scheme == "gs":
+        return plain_class()
     found: type[AbstractFileSystem] = get_filesystem_class(path.scheme)
     return found
 

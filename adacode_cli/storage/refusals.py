@@ -40,7 +40,8 @@ def _denied(path: RemotePath, error: Exception) -> tuple[str, str] | None:
         return f"there is no bucket {path.parts[1]}", "Check the name of the bucket."
     if _NO_CREDENTIALS & {each.__name__ for each in type(error).__mro__}:
         return f"no credentials for {store.title} were found", store.credentials
-    if isinstance(error, PermissionError) or status_of(error) in (401, 403):
+    # gcsfs says so in its text alone.
+    if isinstance(error, PermissionError) or status_of(error) in (401, 403) or str(error).startswith("Forbidden: "):
         hint = f"Check which credentials are used, and what they allow. {store.credentials}"
         return f"{store.title} denies permission", hint
     is_missing = isinstance(error, FileNotFoundError) and not may_pass(error)
