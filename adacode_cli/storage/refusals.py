@@ -5,7 +5,7 @@ from __future__ import annotations
 from adacode_cli.errors import AdaCodeError
 from adacode_cli.storage.host_keys import HostKeyError
 from adacode_cli.storage.path import RemotePath, without_secrets
-from adacode_cli.storage.patience import code_of, may_pass, status_of
+from adacode_cli.storage.patience import causes, code_of, may_pass, status_of
 
 EXISTS = "exists already"
 """A part of each message about a file that must not be replaced."""
@@ -17,6 +17,8 @@ _NO_CREDENTIALS = frozenset(
         *("DefaultCredentialsError", "TokenRetrievalError"),
     }
 )
+# The Hub says the same of both, to those who may not know.
+_NO_REPOSITORY = frozenset({"RepositoryNotFoundError"})
 _AGAIN = "Check the connection, and run the same command again; finished files are kept."
 
 
@@ -43,11 +45,17 @@ def _denied(path: RemotePath, error: Exception) -> tuple[str, str] | None:
     # gcsfs says so in its text alone.
     if isinstance(error, PermissionError) or status_of(error) in (401, 403) or str(error).startswith("Forbidden: "):
         hint = f"Check which credentials are used, and what they allow. {store.credentials}"
-        return f"{store.title} denies permission", hint
+        what = f"{store.title} denies permission"
+        return "there is no such repository, or it is private" if _names_in(error) & _NO_REPOSITORY else what, hint
     is_missing = isinstance(error, FileNotFoundError) and not may_pass(error)
     if is_missing or status_of(error) in (404, 410):
         return "there is no such file", "Check the address."
     return None
+
+
+def _names_in(error: BaseException) -> frozenset[str]:
+    """The names of the classes of an error and of its causes."""
+    return frozenset(each.__name__ for one in causes(error) for each in type(one).__mro__)
 
 
 def _failed(path: RemotePath, error: Exception) -> tuple[str, str]:
