@@ -14,7 +14,7 @@ from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import Verbose, with_option_groups
 from adacode_cli.cli.status import TimedCount, showing
 from adacode_cli.cli.streams import write_line
-from adacode_cli.errors import AdaCodeError, InputError, OutputError
+from adacode_cli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.gallery.folder import Gallery
@@ -112,7 +112,7 @@ def is_going_on(results: Path) -> bool:
 
 
 def make_thumbnails(gallery: Gallery, *, is_copy: bool = False) -> None:
-    """Makes what is missing; results that cannot be read stay without. Raises OutputError, JournalError.
+    """Makes what is missing; results whose pictures cannot be made stay without. Raises OutputError, JournalError.
 
     is_copy: the page is not that of the directory of results, so it follows no run.
     """
@@ -131,7 +131,7 @@ def make_thumbnails(gallery: Gallery, *, is_copy: bool = False) -> None:
                     one.make(gallery.folder, decoder)
                 except OutputError:
                     raise
-                except AdaCodeError:
+                except Exception:  # noqa: BLE001 (memory, or what a library meets in one file)
                     continue
     finally:
         gallery.begin(running=not is_copy and is_going_on(gallery.root))

@@ -416,3 +416,22 @@ def test_damaged_exif_is_no_obstacle():
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         found = exif_text(bytes(damaged[: rng.randint(0, len(damaged))]))
         assert all(isinstance(name, str) and len(value) < 2000 for name, value in found)
+
+
+def test_paths_of_windows_have_lists_and_commands():
+    from adacode_cli.batch.gallery.again import base_of, command_for, list_command
+
+    root, words = Path("large"), ["adacode", "sr"]
+    path = r"D:\old photos\1931\a b.jpg"
+    for source, base in (("1931/a b.jpg", r"D:\old photos"), ("a b.jpg", r"D:\old photos\1931")):
+        assert base_of({"source": source, "path": path}) == base
+    assert base_of({"source": "a.jpg", "path": r"D:\a.jpg"}) == "D:\\"
+    assert base_of({"source": "1/b.jpg", "path": r"\\server\share\1\b.jpg"}) == "\\\\server\\share\\"
+    for source in ("b.jpg", "x/a b.jpg", ""):
+        assert base_of({"source": source, "path": path}) is None
+    start = list_command(r"D:\old photos", root, words, windows=True)
+    assert start.startswith('cd /d "D:\\old photos" && adacode sr --overwrite -o ')
+    fields = {"source": "1931/a b.jpg", "path": path, "input": path}
+    assert "(echo 1931/a b.jpg) | adacode sr" in command_for(fields, root, words, windows=True)
+    risky = {key: value.replace("a b", "a&b") for key, value in fields.items()}
+    assert command_for(risky, root, words, windows=True) is None

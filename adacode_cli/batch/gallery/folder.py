@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from adacode_cli import atomic
-from adacode_cli.batch.gallery.again import base_of, command_for, list_command
+from adacode_cli.batch.gallery.again import DOWNLOADS, base_of, command_for, list_command
 from adacode_cli.batch.gallery.entries import (
     Addresses,
     Again,
@@ -204,6 +204,7 @@ class Gallery:
             "journal": self._progress.first,
             "lists": self._progress.lists,
             "lines": self._progress.lines,
+            "downloads": DOWNLOADS,
             "linesOfAPart": LINES_OF_A_PART,
             "linesOfDetails": LINES_OF_DETAILS,
             "report": {} if running else {name: report[name] for name in _OF_REPORT if name in report},

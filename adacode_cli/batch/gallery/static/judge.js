@@ -76,7 +76,7 @@
     const save = make("a", { class: "button", href: address, download: name }, text("download", { name }));
     const start = adacode.store.state.lists[list];
     const count = make("p", {}, text("exportCount", { count: number(entries.length) }));
-    const words = `${shown(start)} ~/Downloads/${name}${isNull ? " --null" : ""}`;
+    const words = `${shown(start)} ${adacode.store.state.downloads}${name}${isNull ? " --null" : ""}`;
     const command = start ? make("pre", {}, make("code", { tabindex: 0 }, words)) : "";
     return make("section", {}, count, command, save);
   }

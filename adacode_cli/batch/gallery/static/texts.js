@@ -39,11 +39,20 @@ adacode.TEXTS = {
   "note.none": "without notes",
   "sort.target": "name",
   "sort.line": "order of the run",
-  "sort.change": "change",
-  "sort.drift": "drift of colours",
-  "sort.pixels": "size of the result",
-  "sort.bytes": "bytes of the result",
-  "sort.seconds": "seconds",
+  "number.change": "change (%)",
+  "number.drift": "drift of colours (%)",
+  "number.guard": "distance by the guard (% of its limit)",
+  "number.pixels": "size of the result (megapixels)",
+  "number.bytes": "size of its file (MB)",
+  "number.seconds": "seconds",
+  "number.psnr": "PSNR (dB)",
+  "number.ssim": "SSIM",
+  numbers: "Numbers",
+  numbersUsed: "Numbers ({count})",
+  numbersLabel: "Ranges of numbers",
+  least: "{name}: at least",
+  largest: "{name}: at most",
+  hits: "pictures: {count}",
   top: "(top)",
   count: "{shown} of {all} pictures",
   countAll: "{all} pictures",
@@ -79,6 +88,17 @@ adacode.TEXTS = {
   "zoom.8": "8:1",
   zoomed: "{percent} % of the result's pixels",
   gain: "Brighter by",
+  over: "Draw over it",
+  "over.none": "nothing",
+  "over.hole": "hole",
+  "over.bases": "basis that weighs most",
+  "over.basis": "weight of {name}",
+  hole: "hole that was filled",
+  legend: "{name}: most in {value} %",
+  legendLabel: "Key to what is drawn over the picture",
+  pagesLabel: "Pages of this document",
+  page: "Page {number}",
+  morePages: "This page shows the first {shown} of {count} pages.",
   stage: "Before and after",
   before: "Before",
   after: "After",
@@ -128,6 +148,7 @@ adacode.TEXTS = {
   keysText:
     "In the grid and in a picture: K, R and D judge: keep, redo, doubtful. In the grid: arrow keys, Home, End, Page Up and Page Down move, Enter opens, B shows originals, / searches. " +
     "In a picture: ← and → go on, Space shows the other one, 1 to 5 choose how both are shown, + and − zoom, " +
+    "W draws the basis that weighs most over it, H the hole, < and > turn the pages of a document, " +
     "0 fits, Z shows 1:1 and X 8:1, Shift with arrow keys moves, [ and ] move the divider, Esc closes.",
 };
 
@@ -162,6 +183,14 @@ adacode.make = (tag, attributes = {}, ...children) => {
   }
   element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
+};
+
+/** A small square of a colour, for keys to drawings. */
+adacode.swatch = (color) => {
+  const square = adacode.make("span", { class: "swatch" });
+  if (color) square.style.background = color;
+  else square.hidden = true;
+  return square;
 };
 
 adacode.number = (value) => (value === null || value === undefined ? "" : value.toLocaleString("en"));
