@@ -140,7 +140,10 @@ def test_documents_alpha_depth_and_grey(photo, restored, tmp_path):
 def test_reconstructions_from_codes_have_no_image_before(photo, tmp_path, bundled_network):
     photo("photos/a.png", (64, 48))
     adacode = bundled_network
-    assert adacode("reconstruct", "photos", "-o", "one", "--save-codes", "codes").returncode == 0
+    assert adacode("reconstruct", "photos", "-o", "one", "--save-codes", "codes", "--report").returncode == 0
+    (known,) = details_of(tmp_path / "one").values()
+    assert known["maps"] is True
+    assert all(1 < basis["used"] <= basis["size"] for basis in known["basis"])
     done = adacode("reconstruct", "--from-codes", "codes", "-o", "two", "--report")
     assert done.returncode == 0, done.stderr.decode()
     (entry,) = entries_of(tmp_path / "two").values()

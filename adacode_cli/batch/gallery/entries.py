@@ -180,7 +180,9 @@ def _basis(one: Mapping[str, Any]) -> Fields | None:
     if share is None:
         return None
     color = color if _COLOR.fullmatch(color) else ""
-    return {"name": _text(one.get("name")), "share": share, "panel": panel or 0, "color": color}
+    used, size = _number(one.get("used")), _number(one.get("size"))
+    basis = {"name": _text(one.get("name")), "share": share, "panel": panel or 0, "color": color}
+    return basis if used is None or size is None else {**basis, "used": used, "size": size}
 
 
 def _figures(value: object) -> dict[str, int | float]:

@@ -71,7 +71,8 @@ class Gallery:
     """The gallery of the output tree `root`, in its state directory; safe to call from several threads.
 
     root: the tree. folder: where the page lies, if it is another place. addresses: of originals and results for it.
-    lines: what is shown in the place of the journal, as `journal.lines_in` gives it.
+    lines: what is shown in the place of the journal, as `journal.lines_in` gives it. view: what the page shows first,
+    as in its address; "": everything.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Gallery:
         folder: Path | None = None,
         addresses: Addresses | None = None,
         lines: Callable[[int], Iterable[tuple[bytes, int]]] | None = None,
+        view: str = "",
     ) -> None:
         self.root = root
+        self._view = view
         self._lines = lines or partial(lines_in, root)
         self.folder = folder or root / GALLERY
         self._addresses = addresses or addresses_in(self.folder)
@@ -205,6 +208,7 @@ class Gallery:
             "lists": self._progress.lists,
             "lines": self._progress.lines,
             "downloads": DOWNLOADS,
+            "view": self._view,
             "linesOfAPart": LINES_OF_A_PART,
             "linesOfDetails": LINES_OF_DETAILS,
             "report": {} if running else {name: report[name] for name in _OF_REPORT if name in report},

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adacode_cli import formats
 from adacode_cli.batch.contents import content_of, read_whole
@@ -95,8 +95,8 @@ def show(stages: Stages, job: Job, before: Before, inferred: Inferred, written: 
         after = shown_of(image, written.num_bytes, format_name)
         pages = _further_pages(stages, job, before.document, inferred, output.sha256)
         figures = {} if inferred.image.distance is None else {GUARD: round(inferred.image.distance, 4)}
-        folder, restored = job.root / GALLERY, inferred.restored
-        save_picture(folder, output.sha256, shown, after, restored=restored, pages=pages, figures=figures)
+        known: dict[str, Any] = {"restored": inferred.restored, "codes": inferred.codes}
+        save_picture(job.root / GALLERY, output.sha256, shown, after, pages=pages, figures=figures, **known)
     except OutputError as error:
         return (f"the picture for the report could not be written: {error.message}",)
     except Exception as error:  # noqa: BLE001 (as above)

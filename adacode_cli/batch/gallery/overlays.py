@@ -16,6 +16,7 @@ from PIL import Image
 
 from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.weights_map import color_of, range_of
+from adacode_cli.codes.image import Codes
 
 Pixels = NDArray[np.uint8]
 
@@ -29,19 +30,23 @@ _TINT, _EDGE = (255, 0, 170, 105), (255, 0, 170, 255)
 HOLE_COLOR = "#ff00aa"
 
 
-def bases_of(restored: Restored | None) -> list[dict[str, Any]]:
+def bases_of(restored: Restored | None, codes: Codes | None = None) -> list[dict[str, Any]]:
     """Each basis codebook with its share of the latent cells in which it weighs most, the largest first.
 
-    panel: the number of its panel in `bases_png`. color: in which it is drawn.
+    panel: the number of its panel in `bases_png`. color: in which it is drawn. used, size: how many of its codes the
+    image uses, and how many there are, if `codes` are known (of several levels, of the first).
     """
     if restored is None or not restored.mixing_weights.size:
         return []
     dominant = np.argmax(restored.mixing_weights, axis=0)
     shares = np.bincount(dominant.ravel(), minlength=len(restored.categories)) / dominant.size
-    named = [
+    named: list[dict[str, Any]] = [
         {"name": name, "share": round(float(share), 4), "panel": index + 1, "color": _hex(color_of(index))}
         for index, (name, share) in enumerate(zip(restored.categories, shares, strict=True))
     ]
+    if codes is not None and len(codes.steps_KHW) == len(named):
+        for one, plane, size in zip(named, codes.codes_KHW, codes.book_sizes, strict=False):
+            one |= {"used": len(np.unique(plane)), "size": size}
     return sorted(named, key=lambda one: -float(one["share"]))
 
 

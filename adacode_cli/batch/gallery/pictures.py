@@ -23,6 +23,7 @@ from adacode_cli.batch.gallery.overlays import bases_of, bases_png, hole_png
 from adacode_cli.batch.gallery.places import picture_path
 from adacode_cli.batch.output_files import make_directory
 from adacode_cli.batch.restoring import Restored
+from adacode_cli.codes.image import Codes
 from adacode_cli.imaging.image import Decoded, Samples
 from adacode_cli.imaging.samples import to_depth, top_of
 
@@ -96,21 +97,22 @@ def save_picture(
     after: Shown,
     *,
     restored: Restored | None = None,
+    codes: Codes | None = None,
     pages: Sequence[Sequence[int]] = (),
     figures: Mapping[str, float] | None = None,
 ) -> None:
     """Writes the files of one output into the gallery `folder`. Raises OutputError.
 
-    sha256: of the output's content. before: None if there is no image to compare with. restored: what the engine
-    reported, if it is known. pages: the sizes of further pages, whose pictures are written. figures: by their names,
-    for filters and order. The thumbnail comes last, so where it is there, all files are.
+    sha256: of the output's content. before: None if there is no image to compare with. restored, codes: what the
+    engine reported, if it is known. pages: the sizes of further pages, whose pictures are written. figures: by their
+    names, for filters and order. The thumbnail comes last, so where it is there, all files are.
     """
     bases, hole = bases_png(restored), None if before is None else before.hole
     sides, differences = joined(before, after)
     facts: dict[str, Any] = {
         "before": before and before.facts,
         "after": after.facts,
-        "basis": bases_of(restored),
+        "basis": bases_of(restored, codes),
         "maps": bases is not None,
         "hole": hole is not None,
         "pages": pages,

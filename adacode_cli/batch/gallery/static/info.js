@@ -82,10 +82,11 @@
 
   function bases(some) {
     if (!some?.length) return null;
-    const rows = some.map(({ name, share, color }) => {
+    const rows = some.map(({ name, share, color, used, size }) => {
       const value = text("share", { value: (100 * share).toFixed(0) });
+      const codes = used === undefined ? null : make("span", { class: "codes" }, text("codesUsed", { used: number(used), size: number(size) }));
       const meter = make("meter", { min: 0, max: 1, value: share, "aria-label": `${shown(name)}: ${value}` });
-      return make("li", {}, adacode.swatch(color), make("span", {}, shown(name)), meter, make("span", {}, value));
+      return make("li", {}, adacode.swatch(color), make("span", {}, shown(name)), meter, make("span", {}, value), codes);
     });
     return section("bases", make("ul", { class: "bases" }, ...rows));
   }

@@ -14,6 +14,7 @@
   let shownEntries = [];
   let lastFilters = null;
   let lastVersion = -1;
+  let hasBegun = false;
   let leftOld = false; // a select kept its options, because somebody was choosing
 
   const go = (changes, { replace = false } = {}) => {
@@ -90,6 +91,10 @@
 
   /** Brings the page to what the address says. */
   function draw() {
+    if (store.state && !hasBegun) {
+      hasBegun = true;
+      if (!location.hash && store.state.view) history.replaceState(null, "", `#${store.state.view}`);
+    }
     const wanted = query.read();
     const isNew = store.version !== lastVersion;
     if (isNew) fillSelects();
