@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from gallery_page import GALLERY, data_of, details_of, entries_of
+from gallery_page import GALLERY, data_of, details_of, entries_of, images_in
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -391,12 +391,12 @@ def test_the_command_that_is_shown_makes_that_picture_again_and_no_other(photo, 
 
     env = environment(PATH=f"{program.parent}{os.pathsep}{os.environ['PATH']}", LC_ALL="C.UTF-8")
     for target, entry in entries_of(tree).items():
-        before = {path: path.stat().st_mtime_ns for path in tree.rglob("*.png")}
+        before = images_in(tree)
         command = details_of(tree)[entry["id"]]["command"]
         assert command.isprintable()
         done = subprocess.run(["bash", "-c", command], cwd=tmp_path / "bin", env=env, capture_output=True, check=False)
         assert done.returncode == 0, (command, done.stderr.decode())
-        changed = {path for path in tree.rglob("*.png") if before.get(path) != path.stat().st_mtime_ns}
+        changed = {path for path, time in images_in(tree).items() if before.get(path) != time}
         assert changed == {tree / target}
 
 

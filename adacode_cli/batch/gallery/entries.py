@@ -22,6 +22,7 @@ from adacode_cli.batch.record import FORMAT_VERSION
 from adacode_cli.batch.state_files import is_path, object_of
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_MOST_PAGES = 1000  # in a forged file
 _COLOR = re.compile("#[0-9a-f]{6}")
 _MAX_FACTS_BYTES = 1 << 20
 _NUMBERS = ("width", "height", "bits", "pages", "bytes", "profile", "xmp", "iptc")
@@ -94,7 +95,7 @@ def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, ag
         "maps": facts.get("maps") is True,
         "hole": facts.get("hole") is True,
         "holeColor": HOLE_COLOR,
-        "pages": [size for size in map(_size, _list(facts.get("pages"))) if size],
+        "pages": [size for size in map(_size, _list(facts.get("pages"))[:_MOST_PAGES]) if size],
     }
     return Entry(shown, details)
 
