@@ -20,9 +20,10 @@ from adacode_cli.codes.image import Codes
 
 Pixels = NDArray[np.uint8]
 
-_MAP_PX = 160  # the longer side of a map of weights
+_MAP_PX = 128  # the longer side of a map of weights
 _HOLE_PX = 1024
-_MOST_LEVELS = 32  # of one basis
+_COMPRESSION = 1  # of zlib: 6 takes more than twice as long for an eighth less
+_MOST_LEVELS = 8  # of one basis
 _PALETTE_COLORS = 256
 _MOST_BASES = _PALETTE_COLORS // 3
 # Inside and edge of a hole: red, green, blue, alpha.
@@ -94,7 +95,7 @@ def _png(indices: Pixels, colors: Sequence[tuple[int, int, int, int]]) -> bytes:
     """An image of colours with alpha by their numbers."""
     image, buffer = Image.fromarray(indices, "P"), BytesIO()
     image.putpalette([value for color in colors for value in color[:3]])
-    image.save(buffer, "png", transparency=bytes(color[3] for color in colors))
+    image.save(buffer, "png", compress_level=_COMPRESSION, transparency=bytes(color[3] for color in colors))
     return buffer.getvalue()
 
 
