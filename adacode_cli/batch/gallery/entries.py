@@ -20,6 +20,7 @@ from adacode_cli.batch.gallery.places import picture_name, picture_path, url_of_
 from adacode_cli.batch.mask_owners import MARK
 from adacode_cli.batch.record import FORMAT_VERSION
 from adacode_cli.batch.state_files import is_path, object_of
+from adacode_cli.storage.path import is_remote_text
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_PAGES = 1000  # in a forged file
@@ -202,7 +203,8 @@ def saved_mask(fields: Fields) -> tuple[Path, str] | None:
     """The mask of what was found in an original, if the run has written it: its path, and the digest of its content."""
     for one in filter(lambda one: isinstance(one, dict), _list(fields.get("besides"))):
         path, sha256 = one.get("path"), digest_in(one.get("sha256"))
-        if is_path(path) and sha256 and PurePosixPath(path).stem.endswith(MARK):
+        # A journal may be forged, so no address in it is opened.
+        if is_path(path) and not is_remote_text(path) and sha256 and PurePosixPath(path).stem.endswith(MARK):
             return Path(path), sha256
     return None
 

@@ -24,6 +24,7 @@ from adacode_cli.imaging.encode import carried
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.limits import MAX_FILE_BYTES, MAX_PIXELS
 from adacode_cli.sizes import MAX_SCALE
+from adacode_cli.storage.path import is_remote
 
 if TYPE_CHECKING:
     from adacode_cli.batch.plan import Job
@@ -108,9 +109,11 @@ def _further_pages(
     stages: Stages, job: Job, document: _File | None, inferred: Inferred, sha256: str
 ) -> Sequence[Sequence[int]]:
     """Writes the pictures of the pages after the first one; returns their sizes."""
+    is_in_memory = inferred.sink is None and not inferred.image.following
     if document is None or not formats.named(output_format(job.target)).pages:
         return ()
-    is_in_memory = inferred.sink is None and not inferred.image.following
+    if is_remote(job.target) and not is_in_memory:  # It would have to be fetched again.
+        return ()
     after = inferred.image.pages if is_in_memory else _result(stages, job).pages()
     return save_pages(job.root / GALLERY, sha256, document.pages(), after)
 
