@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adacode_cli.cli.boundary import ended_by_interruption, say_last_words
 from adacode_cli.cli.galleries import gallery_at, is_going_on, make_thumbnails, open_in_browser
 from adacode_cli.cli.signals import interruptible, say_at_a_signal
 from adacode_cli.cli.status import showing
@@ -50,19 +51,19 @@ def serve(service: Service) -> None:
     from adacode_cli.imaging.decoder_pool import decoding
 
     service.check()
-    say_at_a_signal("")
     with ExitStack() as stack:
-        try:
-            with interruptible():
-                gallery = _gallery(service)
-                decoder = stack.enter_context(decoding(isolated=True))
-                painting = _painting(service, gallery, decoder) if service.masks is not None else None
-                server = Server(Site(gallery, painting), service.port, show_trace)
-                stack.callback(server.server_close)
-                _say(server, service)
-                server.serve_forever()
-        except KeyboardInterrupt:  # This is how it ends.
-            stderr_console().print("the server has ended")
+        with ended_by_interruption("nothing was served yet"):
+            gallery = _gallery(service)
+            decoder = stack.enter_context(decoding(isolated=True))
+            painting = _painting(service, gallery, decoder) if service.masks is not None else None
+            site = Site(gallery, painting)
+            server = stack.enter_context(Server(site, service.port, show_trace))
+        say_at_a_signal("the server has ended")
+        with suppress(KeyboardInterrupt), interruptible():  # A signal is how it ends.
+            _say(server, service)
+            server.serve_forever()
+        site.finish()
+    say_last_words()
 
 
 def _say(server: Server, service: Service) -> None:

@@ -62,14 +62,16 @@ class Served:
 
 
 @contextmanager
-def served(program: Program, *words: str, env: dict[str, str] | None = None, opens: bool = False):
-    """`adacode view WORDS --serve`; it must end with 0 and a word when it is interrupted."""
+def served(
+    program: Program, *words: str, env: dict[str, str] | None = None, opens: bool = False, ends_by=signal.SIGINT
+):
+    """`adacode view WORDS --serve`; it must end with 0 and a word when it gets the signal `ends_by`."""
     options = () if opens else ("--no-open",)
     process = program.start("view", *words, "--serve", *options, env=env, preexec_fn=default_signals)
     try:
         yield Served(process, _first_line(process))
         assert process.poll() is None, process.stderr.read().decode()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ends_by)
         _, said = process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == 0, said.decode()
         assert said.decode().endswith("the server has ended\n"), said.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import cv2
 import numpy as np
@@ -96,7 +97,7 @@ def photographs(tmp_path_factory):
     exif[0x0112] = 6
     turned.save(folder / "photos" / "turned.jpg", exif=exif, quality=95)
     program = Program(folder, network=False)
-    with served(program, "photos", "--masks", "masks") as server:
+    with served(program, "photos", "--masks", "masks", ends_by=signal.SIGTERM) as server:
         yield program, folder, server
 
 
@@ -127,7 +128,7 @@ def test_a_mask_is_painted_undone_saved_and_used(photographs, served_page):
     board.press("PageDown")
     board.wait("c.png")
     # inpaint finds it, and changes nothing but the hole.
-    words = ("--mask-dir", "masks", "-w", "nearest", "--include", "a.png")
+    words = ("--mask-dir", "masks", "-w", "nearest", "--no-exemplars", "--include", "a.png")
     done = program("inpaint", "photos", "-o", "filled", *words)
     assert done.returncode == 0, done.stderr.decode()
     with Image.open(folder / "photos" / "a.png") as before, Image.open(folder / "filled" / "a.png") as after:
@@ -148,7 +149,9 @@ def test_a_turned_photograph_has_a_mask_of_its_upright_pixels(photographs, serve
     mask = mask_in(folder / "masks" / "turned.png")
     assert mask.shape == (300, 200)
     assert np.array_equal(mask, stroked((300, 200), points, 30))
-    done = program("inpaint", "photos/turned.jpg", "-o", "upright.png", "--mask-dir", "masks", "-w", "nearest")
+    done = program(
+        "inpaint", "photos/turned.jpg", "-o", "upright.png", "--mask-dir", "masks", "-w", "nearest", "--no-exemplars"
+    )
     assert done.returncode == 0, done.stderr.decode()
     with Image.open(folder / "upright.png") as image:
         after = np.asarray(image.convert("RGB")).astype(int)
@@ -229,3 +232,53 @@ def test_what_cannot_be_saved_is_refused(photographs, tmp_path):
     assert server.status("POST", name, bits, Adacode_Loaded=digest, **kind) == 409
     assert mask_in(folder / "masks" / "empty.png").all()
     assert server.status("POST", name, bits, Adacode_Loaded=digest, Adacode_Empty="1", **kind) == 200
+
+
+def test_masks_are_painted_on_the_originals_of_a_run(tmp_path, served_page):
+    program = Program(tmp_path, network=False)
+    for name in ("1931/a.png", "1932/a.png"):
+        write_noise(tmp_path / "photos", name, (40, 30))
+    words = ("inpaint", "photos", "-o", "out", "--mask-dir", "masks", "-w", "nearest", "--no-exemplars")
+    (tmp_path / "masks").mkdir()
+    assert program(*words).returncode == 9  # There are no masks.
+    with served(program, "out", "--masks", "masks") as server:
+        page = served_page(server.address)
+        page.browser_page.locator("a.card").nth(1).click()
+        page.browser_page.locator("#paint").wait_for()
+        page.browser_page.keyboard.press("m")
+        board = Board(page)
+        board.wait("1932/a.png")
+        board.set_brush(8)
+        points = board.stroke((0.25, 0.25), (0.75, 0.75))
+        board.save()
+        board.press("PageUp")
+        board.wait("1931/a.png")
+        board.stroke((0.5, 0.5))
+        board.press("PageDown")  # It is saved by leaving the picture.
+        board.wait("1932/a.png")
+        board.browser.locator("#back").click()
+        page.browser_page.wait_for_selector("a.card")
+        page.browser_page.close()
+    assert np.array_equal(mask_in(tmp_path / "masks" / "1932" / "a.png"), stroked((30, 40), points, 8))
+    assert mask_in(tmp_path / "masks" / "1931" / "a.png").any()
+    done = program(*words)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("a.png", "a_mask.png", "a.jpg_mask.png"), "has 2 masks"),
+        ((), "holds no photograph to paint a mask for"),
+    ],
+)
+def test_what_inpaint_would_refuse_is_refused_at_once(tmp_path, names, said):
+    (tmp_path / "photos").mkdir()
+    for name in names:
+        write_noise(tmp_path, f"photos/{name}" if name == "a.png" else f"masks/{name}")
+    if names:
+        write_noise(tmp_path, "masks/a.tif")
+        write_noise(tmp_path, "masks/a.png")
+    done = Program(tmp_path, network=False)("view", "photos", "--serve", "--no-open", "--masks", "masks")
+    assert done.returncode == 3, done.stderr.decode()
+    assert said in done.stderr.decode()
