@@ -38,6 +38,9 @@ def stroked(shape: tuple[int, int], points, diameter: int) -> np.ndarray:
     return found
 
 
+HOSTILE = ("x<img src=x onerror=alert(1)>.png", "y\n</script>\u202e.png", "z\udcff%2e.png")
+
+
 class Board:
     """The page on which masks are painted."""
 
@@ -90,7 +93,7 @@ class Board:
 def photographs(tmp_path_factory):
     """(the program, its folder, a server for the photographs in it)."""
     folder = tmp_path_factory.mktemp("paint")
-    for name in ("a.png", "sub/b.png", "empty.png", "c.png"):
+    for name in ("a.png", "sub/b.png", "empty.png", "c.png", *HOSTILE):
         write_noise(folder / "photos", name, SIZE)
     turned = Image.open(folder / "photos" / "a.png").convert("RGB")
     exif = Image.Exif()
@@ -127,6 +130,12 @@ def test_a_mask_is_painted_undone_saved_and_used(photographs, served_page):
     assert np.array_equal(shrunk[4:-4, 4:-4], (inside > 2)[4:-4, 4:-4])
     board.press("PageDown")
     board.wait("c.png")
+    board.browser.locator("#pictures").select_option(index=5)
+    board.wait("x<img src=x onerror=alert(1)>.png")
+    board.press("PageDown")
+    board.wait("y\\x0a</script>\\u{202e}.png")
+    board.press("PageDown")
+    board.wait("z\\xff%2e.png")
     # inpaint finds it, and changes nothing but the hole.
     words = ("--mask-dir", "masks", "-w", "nearest", "--no-exemplars", "--include", "a.png")
     done = program("inpaint", "photos", "-o", "filled", *words)
@@ -208,7 +217,7 @@ def test_what_cannot_be_saved_is_refused(photographs, tmp_path):
     _, folder, server = photographs
     pictures = json.loads(server.ask("GET", "paint/pictures.json")[2])["pictures"]
     ids = {one["name"]: one["id"] for one in pictures}
-    assert set(ids) == {"a.png", "sub/b.png", "c.png", "empty.png", "turned.jpg"}
+    assert set(ids) == {"a.png", "sub/b.png", "c.png", "empty.png", "turned.jpg", *HOSTILE}
     name = f"paint/{ids['empty.png']}/mask"
     kind = {"Content_Type": "application/octet-stream"}
     bits = bytes(SIZE[0] * SIZE[1] // 8)
