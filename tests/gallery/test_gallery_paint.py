@@ -154,10 +154,13 @@ def test_a_turned_photograph_has_a_mask_of_its_upright_pixels(photographs, serve
     board.wait("turned.jpg")
     board.set_brush(30)
     points = board.stroke((0.1, 0.1), (0.3, 0.2))
+    board.press("x")  # 8:1
+    near = board.stroke((0.48, 0.5), (0.52, 0.52))
+    board.press("0")
     board.save()
     mask = mask_in(folder / "masks" / "turned.png")
     assert mask.shape == (300, 200)
-    assert np.array_equal(mask, stroked((300, 200), points, 30))
+    assert np.array_equal(mask, stroked((300, 200), points, 30) | stroked((300, 200), near, 30))
     done = program(
         "inpaint", "photos/turned.jpg", "-o", "upright.png", "--mask-dir", "masks", "-w", "nearest", "--no-exemplars"
     )
@@ -211,6 +214,43 @@ def test_keys_paint_and_masks_that_were_there_are_kept(photographs, served_page)
     assert not mask_in(place).any()
     assert not (folder / "masks" / "sub" / "b.png").exists()
     board.page.errors[:] = [error for error in board.page.errors if "409" not in error]  # Chromium lists the refusals.
+
+
+def test_fingers_paint_and_zoom_on_a_phone(photographs, served_page):
+    _, _, server = photographs
+    phone = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
+    page = served_page(f"{server.address}paint.html", **phone)
+    board = Board(page)
+    board.wait("a.png")
+    session = page.browser_page.context.new_cdp_session(page.browser_page)
+    box = page.browser_page.locator("#photo").bounding_box()
+
+    def touch(kind, *shares):
+        points = [{"x": box["x"] + x * box["width"], "y": box["y"] + box["height"] / 2} for x in shares]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    painted = "adacode.painted().data().reduce((sum, one) => sum + one, 0)"
+    before, undo = page.browser_page.evaluate(painted), page.browser_page.locator("#undo")
+    touch("touchStart", 0.3)
+    touch("touchStart", 0.3, 0.5)  # a second finger: the first one did not mean to paint
+    for spread in (0.15, 0.25, 0.4):
+        touch("touchMove", 0.4 - spread, 0.4 + spread)
+    touch("touchEnd")
+    assert page.browser_page.locator("#photo").bounding_box()["width"] > 1.5 * box["width"]
+    assert page.browser_page.evaluate(painted) == before
+    assert undo.is_disabled()
+    touch("touchStart", 0.4)
+    touch("touchMove", 0.6)
+    touch("touchEnd")
+    assert page.browser_page.evaluate(painted) > before
+    assert undo.is_enabled()
+    assert page.browser_page.evaluate("document.documentElement.scrollWidth") <= 390
+    unnamed = """() => [...document.querySelectorAll("button, input, select, a, [tabindex='0']")]
+        .filter((one) => one.checkVisibility())
+        .filter((one) => ![one.getAttribute("aria-label"), one.textContent, one.labels?.[0]?.textContent]
+            .some((text) => text?.trim()))
+        .map((one) => one.outerHTML)"""
+    assert page.browser_page.evaluate(unnamed) == []
 
 
 def test_what_cannot_be_saved_is_refused(photographs, tmp_path):

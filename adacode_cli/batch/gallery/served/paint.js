@@ -389,5 +389,6 @@
     go(list.find((one) => one.id === wanted));
   });
 
+  adacode.painted = () => mask;
   start();
 })();
