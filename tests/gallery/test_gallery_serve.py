@@ -112,7 +112,13 @@ def test_only_files_of_records_are_served(run, tmp_path):
         *("../journal.jsonl", "%2e%2e/journal.jsonl", "app/../../journal.jsonl", "app/..%2f..%2fjournal.jsonl"),
         *("/etc/passwd", "file//etc/passwd", "file/%2fetc%2fpasswd/original", f"file/{first['id']}/../original"),
         *(f"file/{first['id']}/original/..", f"file/{'0' * 12}/original", "data/commands.json", "commands.json"),
-        *(f"{picture}.json", f"{picture}.webp%00", f"pictures/../{picture}.webp", f"pictures/aa/{'a' * 32}.webp"),
+        *(
+            f"{picture}.json",
+            f"{picture}.webp%00",
+            f"pictures/../{picture}.webp",
+            f"{picture}-/../../../x.png",
+            f"pictures/aa/{'a' * 32}.webp",
+        ),
         *(f"{picture}-before.webp", "paint.html", "paint/pictures.json", "app/paint.html", "app/", "data/part-1.js"),
     ]
     assert {name: server.status("GET", name) for name in tricks} == dict.fromkeys(tricks, 404)

@@ -8,6 +8,7 @@ result of an output, by its identifier, and thumbnails by the digest of a result
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from adacode_cli.sizes import MAX_SCALE
 from adacode_cli.storage.path import is_remote_text
 
 _LOOK_EVERY_S = 1.0
+_PICTURE = re.compile(r"(pictures/[0-9a-f]{2}/[0-9a-f]{32})(?:-[a-z0-9-]{1,40})?\.(?:webp|png)")
 _MAX_PICTURE_BYTES = 64 << 20
 SHOWN_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "bmp": "image/bmp", "avif": "image/avif"}
 """The media types of images that browsers show; others are saved."""
@@ -61,7 +63,7 @@ class LiveGallery(Gallery):
         self._is_going_on, self._is_painting = is_going_on, is_painting
         self._data: dict[str, bytes] = {}
         self._known: dict[str, _Known] = {}
-        self._names: dict[str, str] = {}
+        self._names: set[str] = set()
         self._in_tree = addresses_in(root / GALLERY)
 
     def look(self) -> None:
@@ -69,7 +71,7 @@ class LiveGallery(Gallery):
         if time.monotonic() < self._not_before:
             return
         if self._was_replaced():
-            self._known, self._names = {}, {}
+            self._known, self._names = {}, set()
             self.begin(running=self._is_going_on())
             return
         with self._lock:
@@ -108,10 +110,9 @@ class LiveGallery(Gallery):
         return data, kind.name
 
     def thumbnail(self, name: str) -> bytes | None:
-        """A thumbnail or reduced copy by its name below the gallery's folder, if it is one of a result of a record."""
-        start, _, ending = name.partition(".")
-        digest = start.removesuffix("-before").removesuffix("-after")
-        if digest not in self._names or ending != "webp":
+        """A thumbnail, or another picture of a result of a record, by its name below the gallery's folder."""
+        found = _PICTURE.fullmatch(name)
+        if found is None or found[1] not in self._names:
             return None
         try:
             with os.fdopen(opened(self.folder / name, os.O_RDONLY), "rb") as file:
@@ -159,7 +160,7 @@ class LiveGallery(Gallery):
             str(fields.get("source")),
         )
         if sha256:
-            self._names[picture_name(sha256, "")] = target
+            self._names.add(picture_name(sha256, ""))
         return super()._entry(fields)
 
     def _served_addresses(self, fields: Fields) -> tuple[str | None, str | None]:

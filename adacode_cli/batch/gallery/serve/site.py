@@ -114,7 +114,7 @@ class Site:
         if name.startswith("data/") and (data := gallery.data(name)) is not None:
             return _typed(data, _TYPES[".js"])
         if name.startswith("pictures/") and (data := gallery.thumbnail(name)) is not None:
-            return _typed(data, "image/webp")
+            return _typed(data, "image/png" if name.endswith(".png") else "image/webp")
         found = _FILE.fullmatch(name)
         if found is None or (file := gallery.file(found[1], found[2])) is None:
             return None
