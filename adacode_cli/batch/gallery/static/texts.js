@@ -207,16 +207,16 @@ adacode.make = (tag, attributes = {}, ...children) => {
   return element;
 };
 
-/** What an answer of the server says that refuses something, for people. */
-adacode.saidBy = async (answer) => {
-  if (answer.headers.get("Content-Type") !== "application/json") return (await answer.text()).trim();
-  const { error, hint } = await answer.json();
-  return [error, hint].filter(Boolean).join("\n");
-};
-
 adacode.number = (value) => (value === null || value === undefined ? "" : value.toLocaleString("en"));
 
 adacode.time = (iso) => {
   const moment = new Date(iso);
   return Number.isNaN(moment.getTime()) ? adacode.shown(iso) : moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+};
+
+/** What an answer of the server says that refuses something, for people. */
+adacode.saidBy = async (answer) => {
+  if (answer.headers.get("Content-Type") !== "application/json") return (await answer.text()).trim();
+  const { error, hint } = await answer.json();
+  return [error, hint].filter(Boolean).join("\n");
 };
