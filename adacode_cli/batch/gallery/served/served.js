@@ -36,7 +36,7 @@
     const entry = picture.current();
     if (entry && !paint.hidden) location.assign(`paint.html#picture=${entry.id}`);
   };
-  document.getElementById("close").before(paint);
+  document.getElementById("judge").after(paint);
   paint.addEventListener("click", go);
   document.getElementById("picture").addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("select, input")) return;
