@@ -10,11 +10,11 @@ import typer
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.galleries import gallery_at, is_going_on, make_thumbnails, open_in_browser
-from adacode_cli.cli.option_values import place
 from adacode_cli.cli.options import Verbose, flag, with_option_groups
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import write_line
 from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.storage.path import path_of
 
 if TYPE_CHECKING:
     from adacode_cli.batch.gallery.folder import Gallery
@@ -61,7 +61,7 @@ class ViewOptions:
         Path | None,
         typer.Option(
             metavar="MASKS",
-            parser=place,
+            parser=path_of,
             help="With --serve: paint masks on the originals, or on the photographs in DIR, and save them in this "
             "directory, where 'inpaint --mask-dir' finds them.",
         ),
