@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.galleries import gallery_at, is_going_on, make_thumbnails
 from adacode_cli.cli.options import Verbose, flag, with_option_groups
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import write_line
-from adacode_cli.cli.view import gallery_at, is_going_on, make_thumbnails
 from adacode_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:

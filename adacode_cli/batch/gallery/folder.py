@@ -33,6 +33,7 @@ from adacode_cli.batch.gallery.entries import (
     entry_of,
     fields_of,
 )
+from adacode_cli.batch.gallery.judgements import judgements_in
 from adacode_cli.batch.gallery.places import FILES, GALLERY, PAGE, PICTURES, VENDOR
 from adacode_cli.batch.journal import lines_in
 from adacode_cli.batch.output_files import make_directory
@@ -164,6 +165,7 @@ class Gallery:
                 progress.open = []
         if progress.open:
             self._write_part()
+        self._write("data/judged.js", as_script("adacode.judged", judgements_in(self.root, progress.first)))
         self._write("data/state.js", as_script("adacode.state", self._state(running=running)))
         now = time.monotonic()
         self._not_before = now + max(_EVERY_S, _REST * (now - began))

@@ -22,6 +22,49 @@ adacode.TEXTS = {
   "judge.keep": "Keep",
   "judge.redo": "Redo",
   "judge.doubtful": "Doubtful",
+  // `adacode view --serve`
+  serverGone: "adacode view does not answer any more. Start it again, and open the address that it prints.",
+  notSaved: "The judgement was not kept. {reason}",
+  paint: "Paint a mask",
+  backToRun: "Back to the run",
+  pictureToPaint: "Picture",
+  onlyWithout: "Only pictures without a mask",
+  save: "Save",
+  tool: "Tool",
+  draw: "Paint",
+  erase: "Erase",
+  brush: "Brush",
+  pixels: "{count} px",
+  steps: "Steps",
+  undo: "Undo",
+  redoStep: "Redo",
+  whole: "The whole mask",
+  grow: "Grow",
+  shrink: "Shrink",
+  by: "by",
+  clear: "Clear",
+  hideMask: "Hide the mask",
+  board: "The picture with its mask. Arrow keys move the brush, Space paints.",
+  unsaved: "not saved",
+  savedMask: "saved",
+  noMask: "no mask yet",
+  savingMask: "saving …",
+  masksIn: "Masks are saved in {folder}.",
+  noPictureToPaint: "There is no picture of this address on which a mask can be painted.",
+  askEmpty: "There is a mask for this picture, and you have removed all of it. Save the mask without any hole?",
+  saveEmpty: "Save it without a hole",
+  askChanged: "Somebody else has changed the mask of this picture since you opened it.",
+  loadTheirs: "Load the other mask, and drop mine",
+  replaceTheirs: "Replace the other mask",
+  cancel: "Cancel",
+  paintKeys:
+    "B paints, E erases; the right mouse button, Alt and the end of a pen erase too. [ and ] change the size of the brush.\n" +
+    "Arrow keys move the brush by a quarter of its size; Space or Enter paints there, also while the brush moves.\n" +
+    "U or Ctrl+Z takes a step back, Shift+U or Ctrl+Y does it again. G grows the mask, Shift+G shrinks it, C clears it.\n" +
+    "+ and − or the wheel zoom, 0 fits, Z shows 1:1 and X 8:1. Shift with arrow keys, the middle mouse button or two " +
+    "fingers move the picture. H hides the mask.\n" +
+    "S saves. Page Up and Page Down save too, and show the previous and the next picture.",
+  // of the page of files, too
   export: "Redo list ({count})",
   exportTitle: "Pictures to make again",
   exportHint:
@@ -200,4 +243,11 @@ adacode.number = (value) => (value === null || value === undefined ? "" : value.
 adacode.time = (iso) => {
   const moment = new Date(iso);
   return Number.isNaN(moment.getTime()) ? adacode.shown(iso) : moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+};
+
+/** What an answer of the server says that refuses something, for people. */
+adacode.saidBy = async (answer) => {
+  if (answer.headers.get("Content-Type") !== "application/json") return (await answer.text()).trim();
+  const { error, hint } = await answer.json();
+  return [error, hint].filter(Boolean).join("\n");
 };
