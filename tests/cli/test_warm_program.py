@@ -29,6 +29,22 @@ def main():
 """
 
 
+DECODES = """
+import os, signal, sys
+def main():
+    from adacode_cli.imaging.decoder_pool import decoding
+    data = sys.stdin.buffer.read()
+    with decoding(isolated=True) as decode:
+        print(decode(data, name="a").pixels.shape)
+        (process,) = (one._process for one in decode._processes)
+        print(type(process).__name__, process.pid != os.getpid(), os.getpgid(process.pid) == process.pid)
+        os.kill(process.pid, signal.SIGSEGV)
+        print(process.wait(60), process.wait(), decode(data, name="a").pixels.shape)
+        (process,) = (one._process for one in decode._processes if one._process is not process)
+    print(process.wait(), end="")
+"""
+
+
 @pytest.fixture(scope="module")
 def warm():
     return WarmProgram(environment())
@@ -60,6 +76,19 @@ def test_it_is_what_subprocess_gives(warm, script, tmp_path, arguments, code, ou
     plain = subprocess.run(command, input=b"text", capture_output=True, check=False, env=env)
     assert (found.returncode, found.stdout) == (plain.returncode, plain.stdout) == (code, out)
     assert found.stderr.splitlines()[-1:] == plain.stderr.splitlines()[-1:]
+
+
+def test_files_are_decoded_in_processes_that_can_crash_and_end_with_the_run(warm, photo, tmp_path):
+    script, data = tmp_path / "decodes.py", photo("a.png").read_bytes()
+    script.write_text(DECODES)
+    env = environment()
+    found = warm.run([str(script)], (), directory=tmp_path, environment=env, stdin=data, timeout_s=60)
+    plain = subprocess.run(
+        [sys.executable, "-c", DECODES + "main()"], input=data, capture_output=True, check=False, env=env
+    )
+    lines = ["(16, 24, 3)", "{} True True", "-11 -11 (16, 24, 3)", "-9"]
+    assert (found.stdout.decode().split("\n"), found.stderr) == ([one.format("_Decoder") for one in lines], b"")
+    assert plain.stdout.decode().split("\n") == [one.format("Popen") for one in lines]
 
 
 @pytest.mark.parametrize("how", ["leave", "stay"])

@@ -4,8 +4,10 @@
 
 A process that has them imported waits. Each run is a process of its own, forked from that one, with its own arguments,
 environment, directory and standard streams. It ends without freeing every object of every library, which takes longer
-than most runs. How a process begins (the locale, closed streams, signals while it starts, limits) is not tested with
-it: `adacode_process.Program` starts a fresh interpreter for such tests. `WarmProgram` is the other end of the socket.
+than most runs. The processes in which a run decodes files are forked from that process too, because most runs of tests
+decode a few small files, and starting interpreters for them takes longer than all the rest. How a process begins (the
+locale, closed streams, signals while it starts, limits) is not tested with it: `adacode_process.Program` starts a fresh
+interpreter for such tests. `WarmProgram` is the other end of the socket.
 """
 
 from __future__ import annotations
@@ -15,17 +17,24 @@ import gc
 import json
 import os
 import pkgutil
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 _LIBRARIES = ("torch", "cv2", "imagecodecs", "tifffile", "PIL.Image", "pillow_heif", "rich.progress", "typer", "s3fs")
+# What newer versions of a library import with the first command.
+_IF_THERE = ("typer._adapters",)
 _OURS = ("batch", "checkpoints", "cli", "codes", "engine", "imaging", "model")
 # `fake_program` puts another one in its place, which modules that import it would not see any more.
 _REPLACED = "adacode_cli.engine.restorer"
@@ -113,46 +122,109 @@ def _read(descriptor: int, found: dict[int, bytes]) -> None:
         found[descriptor] = file.read()
 
 
+class _Decoder:
+    """A decoding process that is forked from the process that waits; what `decoder_pool` uses of `subprocess.Popen`."""
+
+    def __init__(self, asking: socket.socket, command: list[str], *, pass_fds: list[int], **_options: object) -> None:
+        self._code: int | None = None
+        self._lock = threading.Lock()
+        self._connection, theirs = socket.socketpair()
+        with theirs, Path(os.devnull).open("r+b") as null:
+            streams = [null.fileno(), null.fileno(), 2]
+            socket.send_fds(asking, [b"."], [theirs.fileno(), *streams, *pass_fds])
+        self._lines = self._connection.makefile("rw")
+        self._lines.write(json.dumps([command[1:], [], str(Path.cwd()), dict(os.environ)]) + "\n")
+        self._lines.flush()
+        self.pid = int(self._lines.readline())
+
+    def kill(self) -> None:
+        if self._code is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        with self._lock:
+            if self._code is None:
+                if not select.select([self._connection], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired("a decoding process", timeout or 0.0)
+                self._code = int(self._lines.readline())
+                self._lines.close()
+                self._connection.close()
+            return self._code
+
+
 def serve(channel: socket.socket) -> tuple[list[str], list[str]]:
     """Returns in each forked process, with what it is to run; ends this one when nobody can ask any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    by_runs, asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     while True:
-        byte, descriptors, _, _ = socket.recv_fds(channel, 1, 4)
-        if not byte:
-            os._exit(0)
-        if os.fork() == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            channel.close()
-            return _begun(*descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
+        for asked in select.select([channel, by_runs], [], [])[0]:
+            byte, descriptors, _, _ = socket.recv_fds(asked, 1, 5)
+            if not byte:
+                os._exit(0)
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                channel.close()
+                by_runs.close()
+                return _begun(asking, *descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
 
 
-def _begun(connection: int, *streams: int) -> tuple[list[str], list[str]]:
-    """Forks once more: one of the two waits for the other, which returns, and reports how it ended."""
+def _begun(asking: socket.socket, connection: int, *descriptors: int) -> tuple[list[str], list[str]]:
+    """Forks once more: one of the two waits for the other, which returns, and reports how it ended.
+
+    descriptors: the standard streams; for a decoding process, which does not return, also its socket.
+    """
     with socket.socket(fileno=connection) as asker, asker.makefile("rw") as lines:
         script, arguments, directory, environment = json.loads(lines.readline())
         pid = os.fork()
         if pid:
-            for descriptor in (*streams, 0, 1, 2):
+            for descriptor in (*descriptors, 0, 1, 2):
                 os.close(descriptor)
+            asking.close()
             lines.write(f"{pid}\n")
             lines.flush()
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             lines.write(f"{code}\n")
             lines.flush()
             os._exit(0)
+    streams, further = descriptors[:3], descriptors[3:]
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
+    if further:
+        asking.close()
+        _decode(*further, script)
+    _fork_decoders(asking)
     return script, arguments
 
 
+def _decode(descriptor: int, command: list[str]) -> NoReturn:
+    """What a decoding process does that `decoder_pool` starts with this command, except for its start."""
+    from adacode_cli.imaging.decoder_worker import main as decode
+
+    # python -P -c START SOCKET FORMATS *PATH
+    _, _, _, _, further_formats, *sys.path[:] = command
+    os.setpgid(0, 0)
+    decode(descriptor, bytes.fromhex(further_formats))
+    os._exit(0)
+
+
+def _fork_decoders(asking: socket.socket) -> None:
+    """Decoding processes of this process are forked from the one that waits."""
+    from adacode_cli.imaging import decoder_pool
+
+    decoder_pool.subprocess = SimpleNamespace(
+        Popen=partial(_Decoder, asking), DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
+    )
+
+
 def _imported() -> None:
-    for name in _LIBRARIES:
+    for name in _LIBRARIES + tuple(filter(find_spec, _IF_THERE)):
         import_module(name)
     for folder in _OURS:
         package = import_module(f"adacode_cli.{folder}")
