@@ -99,7 +99,7 @@ def test_it_does_not_wait_for_ever(warm, script, tmp_path, how):
 
 
 @pytest.mark.parametrize(
-    "more", [{"LC_ALL": "C"}, {"PYTHONUTF8": "0"}, {"OMP_NUM_THREADS": "3"}, {"LD_PRELOAD": "x"}, {"TERM": "xterm"}]
+    "more", [{"LC_ALL": "C"}, {"PYTHONUTF8": "0"}, {"OMP_NUM_THREADS": "3"}, {"LD_PRELOAD": "x"}, {"PYTHONPATH": "x"}]
 )
 def test_what_an_interpreter_reads_when_it_starts_needs_a_fresh_one(warm, more):
     assert not warm.can_run_in(environment(**more))
