@@ -30,7 +30,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 # Their tests take up to minutes each. They come first, so that no process waits for one of them in the end.
-LONG = ("tests/test_recipes.py", "tests/cluster/", "tests/soak/", "tests/test_release_script.py", "tests/test_site.py")
+LONG = ("tests/test_recipes.py", "tests/cluster/", "tests/soak/", "tests/training/test_training_whole.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
