@@ -54,7 +54,7 @@ def output(text: str) -> Path:
     if text.lower().startswith("file://"):
         hint = f"Give the path alone: -o {shlex.quote(text[len('file://') :])}."
         raise UsageError(f"-o {text}: addresses of local files are not supported", hint=hint)
-    path = place(text)
+    path = path_of(text)
     if is_remote(path):
         if not path.kind.can_write:
             hint = "Choose a local directory, or one on another store (docs/storage.md)."
@@ -67,11 +67,6 @@ def output(text: str) -> Path:
         hint = f"Choose a name that ends in {endings}. For a directory of this name, write -o {shlex.quote(text)}/."
         raise UsageError(f"-o {text}: {path.suffix} files cannot be written", hint=hint)
     return path
-
-
-def place(text: str) -> Path:
-    """The local path or the address that a text means. Raises UsageError for an address of an unknown kind."""
-    return path_of(text)
 
 
 def _is_unwritable(suffix: str) -> bool:

@@ -230,6 +230,9 @@ def _restored(inputs: list[str], options: RestoreOptions, request: Request, plac
 def _check(options: RestoreOptions) -> None:
     if options.skip_existing and options.overwrite:
         raise UsageError("--skip-existing and --overwrite contradict one another", hint="Leave out one of the two.")
+    if options.skip_existing and options.verify:
+        hint = "Leave out --skip-existing, which keeps results without a check."
+        raise UsageError("--skip-existing and --verify contradict one another", hint=hint)
     if options.quiet and options.verbose:
         raise UsageError("--quiet and --verbose contradict one another", hint="Leave out one of the two.")
     if not options.isolate and options.decode_timeout != DECODING_LIMIT_S:
