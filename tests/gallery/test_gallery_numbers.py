@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from gallery_page import GALLERY, entries_of
+from gallery_page import GALLERY, data_of, entries_of
 from test_gallery_grid import line_on, select
 
 GUARD = [0.1, 0.5, 0.9, None]
@@ -86,6 +86,9 @@ def test_pictures_are_ordered_by_any_number(numbered, page):
     page.browser_page.locator("#down").check()
     assert page.cards() == ["2.png", "1.png", "0.png", "3.png", "bad.png"]
     page.browser_page.locator("#down").uncheck()
+    page.browser_page.locator("#numbers-open").click()
+    page.browser_page.locator("#numbers input").first.press("b")  # It is typed, and is no key of the page.
+    assert not page.browser_page.locator("#originals").is_checked()
     select(page, "sort", "seconds")
     assert page.cards() == ["3.png", "2.png", "1.png", "0.png", "bad.png"]
     options = page.browser_page.locator("#sort option").all_inner_texts()
@@ -94,6 +97,26 @@ def test_pictures_are_ordered_by_any_number(numbered, page):
     page.browser_page.wait_for_selector("dialog[data-shown]")
     assert "PSNR" not in page.browser_page.locator("#info dl").inner_text()
     page.errors.clear()  # The browser reports the files that are not there.
+
+
+def test_the_page_of_pairs_that_was_interrupted_is_a_page(tmp_path):
+    from adacode_cli.batch.gallery.pairs import Pair, PairPage
+    from adacode_cli.batch.gallery.whole import check_place
+
+    images = np.zeros((2, 8, 6, 3), np.uint8)
+    images[1] = 9
+    for count in (1, 2):  # The second one begins in the same folder.
+        check_place(tmp_path / "page")
+        pages = PairPage(tmp_path / "page", "sort=psnr")
+        for number in range(count):
+            pages.add(Pair(f"{number}.png", ("a", "b"), *images, {"psnr": 1.5, "lpips": float("nan")}))
+    assert data_of(tmp_path / "page", "state")[0][0]["running"] is True
+    pages.finish()
+    found = entries_of(tmp_path / "page")
+    assert list(found) == ["0.png", "1.png"]
+    assert {entry["picture"] != "" for entry in found.values()} == {True}
+    assert found["0.png"]["figures"] == {"psnr": 1.5}
+    assert data_of(tmp_path / "page", "state")[0][0]["running"] is False
 
 
 def test_the_distance_that_the_guard_measures_is_a_number(photo, adacode, tmp_path):

@@ -438,3 +438,19 @@ def test_paths_of_windows_have_lists_and_commands():
     assert "(echo 1931/a b.jpg) | adacode sr" in command_for(fields, root, words, windows=True)
     risky = {key: value.replace("a b", "a&b") for key, value in fields.items()}
     assert command_for(risky, root, words, windows=True) is None
+
+
+def test_a_name_begins_no_command_in_the_command_prompt_of_windows():
+    from adacode_cli.batch.gallery.again import command_for, list_command
+
+    root, words = Path("large"), ["adacode", "sr"]
+    for name, quoted in (("a&calc", r'"D:\a&calc"'), ("a|b(c)", r'"D:\a|b(c)"'), ("a^", r'"D:\a^"'), ("a", r"D:\a")):
+        base = f"D:\\{name}"
+        assert list_command(base, root, words, windows=True).startswith(f"cd /d {quoted} && adacode sr ")
+        fields = {"source": "1.jpg", "path": f"{base}\\1.jpg", "input": base}
+        assert f" --overwrite {quoted} -o " in command_for(fields, root, words, windows=True)
+    assert '"D:\\a&b\\\\" &&' in list_command("D:\\a&b\\", root, words, windows=True)
+    for name in ('a"&calc&"', "%TEMP%", "a!b", "a\ncalc", "a\x1b[A", "a\u202eb"):
+        assert list_command(f"D:\\{name}", root, words, windows=True) == ""
+        fields = {"source": "1.jpg", "path": f"D:\\{name}\\1.jpg", "input": f"D:\\{name}"}
+        assert command_for(fields, root, words, windows=True) is None

@@ -14,6 +14,7 @@ from adacode_cli.batch.state_files import is_path
 DOWNLOADS = "%USERPROFILE%\\Downloads\\" if os.name == "nt" else "~/Downloads/"
 """Where a browser saves a list, for the shell."""
 _SPECIAL_ON_WINDOWS = frozenset('&|<>^%"()!\n\r')
+_NEVER_ON_WINDOWS = frozenset('%"!')  # Its Command Prompt reads them in quotes too.
 _IN_PATTERNS = frozenset("[*?")
 _ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -30,11 +31,12 @@ def command_for(
     if base is None or not is_path(given):
         return None
     given, place, out = str(given), str(place), ["-o", str(root.absolute())]
-    if given != path:  # A folder was searched.
+    if windows and not _can_be_typed(given, place, base or "", *out, *words):
+        return None
+    if given != path or "/" not in place:
         only = [] if "/" in place else ["--exclude", "*/*"]  # A name alone would match in all folders.
-        return in_shell([*words, "--overwrite", given, *out, "--include", _pattern(place), *only], windows=windows)
-    if "/" not in place:
-        return in_shell([*words, "--overwrite", given, *out], windows=windows)
+        found = [] if given == path else ["--include", _pattern(place), *only]  # A folder was searched.
+        return in_shell([*words, "--overwrite", given, *out, *found], windows=windows)
     # It was listed with its folders.
     if windows:
         if _SPECIAL_ON_WINDOWS.intersection(place):
@@ -66,9 +68,11 @@ def base_of(fields: Mapping[str, Any]) -> str | None:
 def list_command(base: str, root: Path, words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
     """The command that makes outputs of the tree `root` again, whose originals a list names by their paths in `base`.
 
-    The name of the list is to be added. windows: the shell is that of Windows.
+    The name of the list is to be added. windows: the shell is that of Windows. "" if it cannot be typed there.
     """
     again = [*words, "--overwrite", "-o", str(root.absolute()), "--from-file"]
+    if windows and not _can_be_typed(base, *again):
+        return ""
     return f"{_into(base, windows=windows)} && {in_shell(again, windows=windows)}"
 
 
@@ -84,9 +88,23 @@ def _pattern(place: str) -> str:
 
 def in_shell(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
     """The words as one line for a shell, in visible characters: bash, zsh and others read what $'…' escapes."""
-    if windows:
-        return subprocess.list2cmdline(words)
-    return " ".join(map(_in_shell, words))
+    return " ".join(map(_on_windows if windows else _in_shell, words))
+
+
+def _can_be_typed(*words: str) -> bool:
+    """Whether the Command Prompt of Windows takes these words for nothing else, if `in_shell` has written them.
+
+    Journals may be copied or forged, so a name must not begin another command.
+    """
+    return all(word.isprintable() and not _NEVER_ON_WINDOWS.intersection(word) for word in words)
+
+
+def _on_windows(word: str) -> str:
+    quoted = subprocess.list2cmdline([word])
+    if quoted.startswith('"') or not _SPECIAL_ON_WINDOWS.intersection(word):
+        return quoted
+    trailing = len(word) - len(word.rstrip("\\"))  # These would escape the last quote.
+    return f'"{word}{word[len(word) - trailing :]}"'
 
 
 def _in_shell(word: str) -> str:

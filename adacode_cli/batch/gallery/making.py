@@ -194,7 +194,8 @@ class Missing:
     def _with_hole(self, shown: Shown, decoder: Decode) -> Shown:
         with suppress(InputError):
             if self.mask is not None and (mask := _unchanged(*self.mask, decoder)):
-                return replace(shown, hole=reduced_hole(mask.window().pixels > 0))
+                pixels = mask.window().pixels
+                return replace(shown, hole=reduced_hole(pixels > 0)) if pixels.ndim == 2 else shown
         return shown
 
 

@@ -54,7 +54,9 @@ class PairPage:
         self._gallery.check()
 
     def add(self, pair: Pair) -> None:
-        """Writes the pictures of a pair. Raises OutputError."""
+        """Writes the pictures of a pair, and shows it on the page. Raises OutputError."""
+        if not self._lines:  # The folder of one that is interrupted is taken for a page again.
+            self._gallery.begin()
         before, after = (Decoded(np.ascontiguousarray(one)) for one in (pair.before, pair.after))
         files = [encode(one, format="png") for one in (before, after)]
         names = [self._copy(data) for data in files]
@@ -72,6 +74,7 @@ class PairPage:
             "sides": pair.sides,
         }
         self._lines.append((json.dumps(fields).encode("ascii"), 1))
+        self._gallery.advance()
 
     def finish(self) -> Gallery:
         """Writes the data of all pairs. Raises OutputError."""

@@ -6,6 +6,7 @@ They are made while the image is in memory, by the threads that read and write, 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -116,7 +117,7 @@ def save_picture(
         "maps": bases is not None,
         "hole": hole is not None,
         "pages": pages,
-        "figures": dict(figures or {}),
+        "figures": {name: value for name, value in (figures or {}).items() if math.isfinite(value)},
         **differences,
     }
     files = {

@@ -22,7 +22,7 @@ def check_place(folder: Path) -> None:
     """Raises OutputError unless `folder` is new, empty, or a gallery that was written there before."""
     if not os.path.lexists(folder):
         return
-    hint = "Choose a new directory for --self-contained."
+    hint = "Choose a new directory for the page."
     if not folder.is_dir():
         raise OutputError("exists and is not a directory", path=folder, hint=hint)
     if any(folder.iterdir()) and not ((folder / PAGE).is_file() and (folder / "app" / "data.js").is_file()):

@@ -170,7 +170,7 @@
   });
   document.addEventListener("keydown", (event) => {
     if (picture.isOpen() || byId("export").open || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.target.closest("input[type=search], select")) {
+    if (event.target.closest("input[type=search], input[type=number], select")) {
       if (event.key === "Escape" && event.target.id === "q") grid.go(0);
       return;
     }
