@@ -259,9 +259,12 @@ def _targets(run: Path, output: Path | None, *, overwrite: bool) -> list[Path]:
     if output is None:
         return [run / f"report{_PAGE}", run / f"report{_IMAGE}"]
     if not output.suffix:
+        from adacode_cli.batch.gallery.places import PAGE
         from adacode_cli.batch.gallery.whole import check_place
 
         check_place(output)
+        if not overwrite and (output / PAGE).exists():
+            raise OutputError("holds a page already", path=output, hint="Choose another name, or add --overwrite.")
         return [output]
     if output.suffix.lower() not in (_PAGE, _IMAGE):
         raise UsageError(

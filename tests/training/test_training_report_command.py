@@ -133,6 +133,9 @@ def test_the_samples_are_a_page_of_outputs_beside_inputs_and_targets(run, tmp_pa
     for side, color in (("original", (1, 20, 2)), ("result", (1, 30, 2))):
         assert Image.open(tmp_path / "page" / entry[side]).getpixel((8, 8)) == color
     assert run_report(run, "-o", run / "samples") == 6  # It has other files.
+    assert run_report(run, "-o", tmp_path / "page") == 6
+    assert "add --overwrite" in capfd.readouterr().err
+    assert run_report(run, "-o", tmp_path / "page", "--overwrite") == 0
 
 
 def test_it_is_a_command_of_the_program(run):
