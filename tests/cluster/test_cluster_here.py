@@ -105,7 +105,7 @@ def test_a_cluster_that_is_gone_ends_the_run_which_the_same_command_finishes(ada
     env = {**ENV, "PAUSE": str(go_on), "LOOK_EVERY": "0.3"}
     command = ("sr", "p", "--weights", "pause", "--json", *RAY)
     with adacode.start(*command, env=env) as process:
-        until(lambda: len(tree(out)) == 1, process)
+        until(lambda: tree(out), process)
         (session,) = left.sessions()
         for name in ("gcs_server", "raylet"):
             os.kill(processes_of(session)[name], signal.SIGKILL)
