@@ -111,9 +111,9 @@ def test_a_cluster_that_is_gone_ends_the_run_which_the_same_command_finishes(ada
             os.kill(processes_of(session)[name], signal.SIGKILL)
         stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 5, stdout
-    error = events(stdout)[-1]["error"]
-    assert "the Ray cluster at 127.0.0.1:" in error["message"]
-    assert "does not answer any more" in error["message"]
+    message = events(stdout)[-1]["error"]["message"]
+    assert message.startswith("the Ray cluster at ")
+    assert message.endswith(" does not answer any more")
     assert stderr == b""
     go_on.touch()
     with adacode.start(*command, env=env) as process:

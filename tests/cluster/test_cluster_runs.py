@@ -162,7 +162,7 @@ def test_a_wrong_password_is_refused(real_adacode, cluster, ray, photos):
 def test_machines_with_other_programs_are_refused(adacode, cluster, ray, photos, tmp_path, variables, message):
     photos(*WIDTHS[:2])
     cluster.gain(**variables)
-    result = adacode(*SR, "--weights", "nearest", "-o", "out", *ray, "--num-workers", "6", **cluster.env)
+    result = adacode(*SR, "--weights", "nearest", "-o", "out", *ray, "--worker-cpus", "2", **cluster.env)
     assert result.returncode == 2, result.stdout
     assert message in events(result.stdout)[-1]["error"]["message"]
     assert result.stderr == b""
