@@ -335,7 +335,7 @@ class Dispatcher:
         """Starts another worker for one that has ended, and has its jobs tried once more."""
         how, (begun, waiting) = worker.how_it_ended(), worker.lost()
         error, is_blameless = worker.error_about_file(how), worker.lost_its_machine
-        if not self._is_started:
+        if not self._is_started and not is_blameless:
             raise worker.failure or worker.error_about(f"ended while it was starting ({how})")
         self._count_failed_device(worker)
         worker.end()  # It may still be there, as on a machine that is cut off.
