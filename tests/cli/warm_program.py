@@ -49,7 +49,7 @@ _OURS = ("batch", "checkpoints", "cli", "codes", "engine", "imaging", "model")
 _REPLACED = "adacode_cli.engine.restorer"
 # These variables are read while the program runs. All others may be read when the interpreter or a library starts.
 _READ_WHILE_RUNNING = (
-    *("ADACODE_", "AWS_", "AZURE_", "COLUMNS", "COUNTED", "DIED", "HF_", "HOME", "LINES", "PAUSE", "SIGNAL"),
+    *("ADACODE_", "AWS_", "AZURE_", "COLUMNS", "COUNTED", "DIED", "HF_", "HOME", "LINES", "PAUSE", "RAY_", "SIGNAL"),
     *("STORAGE_", "TERM", "VANISH", "XDG_CACHE_HOME"),
 )
 # What functions for `preexec_fn` do: whether they take the terminal, and whether they heed signals.
