@@ -9,6 +9,8 @@ import pytest
 from gallery_page import GALLERY, data_of, entries_of
 from test_gallery_grid import line_on, select
 
+from adacode_cli.errors import OutputError
+
 GUARD = [0.1, 0.5, 0.9, None]
 HOSTILE = "<b>:,;&%"
 
@@ -111,6 +113,8 @@ def test_the_page_of_pairs_that_was_interrupted_is_a_page(tmp_path):
         for number in range(count):
             pages.add(Pair(f"{number}.png", ("a", "b"), *images, {"psnr": 1.5, "lpips": float("nan")}))
     assert data_of(tmp_path / "page", "state")[0][0]["running"] is True
+    with pytest.raises(OutputError, match="page of a run"):
+        check_place(tmp_path / GALLERY)
     pages.finish()
     found = entries_of(tmp_path / "page")
     assert list(found) == ["0.png", "1.png"]

@@ -19,10 +19,12 @@ from adacode_cli.errors import OutputError
 
 
 def check_place(folder: Path) -> None:
-    """Raises OutputError unless `folder` is new, empty, or a gallery that was written there before."""
+    """Raises OutputError unless `folder` is new, empty, or a gallery that was written there before, of no run."""
+    hint = "Choose a new directory for the page."
+    if Path(os.path.realpath(folder)).parts[-2:] == GALLERY.parts:
+        raise OutputError("is the place of the page of a run", path=folder, hint=hint)
     if not os.path.lexists(folder):
         return
-    hint = "Choose a new directory for the page."
     if not folder.is_dir():
         raise OutputError("exists and is not a directory", path=folder, hint=hint)
     if any(folder.iterdir()) and not ((folder / PAGE).is_file() and (folder / "app" / "data.js").is_file()):
