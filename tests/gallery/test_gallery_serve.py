@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
+import socket
 import stat
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from adacode_process import Program, write_noise
@@ -220,25 +223,32 @@ def test_a_judgement_that_cannot_be_kept_is_reported(photo, restored, adacode, s
         one.errors[:] = [error for error in one.errors if "500" not in error]  # Chromium lists the refusal.
 
 
-def test_the_browser_gets_an_address_that_works_once(photo, restored, adacode, tmp_path):
+def test_the_browser_gets_a_private_file_and_nobody_else_an_answer(photo, restored, adacode, tmp_path):
     photo("photos/a.png")
     restored()
     noted = tmp_path / "noted"
     browser = tmp_path / "browser.sh"
-    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {noted}.part && mv {noted}.part {noted}\n')
+    browser.write_text(f'#!/bin/sh\nprintf %s "$*" > {noted}.part && mv {noted}.part {noted}\n')
     browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
     with served(adacode, "out", env={"BROWSER": f"{browser} %s"}, opens=True) as server:
         while not noted.exists():
             assert server.process.poll() is None
-        path = re.fullmatch(r"http://127\.0\.0\.1:\d+(/open/[\w-]{32})", noted.read_text())[1]
-        assert server.start.strip("/") not in path
-        assert server.status("GET", "", path=path[:-1]) == 403
-        status, headers, _ = server.ask("GET", "", path=path)
-        assert (status, headers["Location"]) == (303, server.start)
-        assert server.status("GET", "", path=path) == 403
+        words = noted.read_text()  # All users can read them.
+        assert words.startswith("file://")
+        assert not any(part and part in words for part in server.start.split("/"))
+        opened = Path(unquote(urlsplit(words).path))
+        assert [stat.S_IMODE(one.stat().st_mode) for one in (opened, opened.parent)] == [0o600, 0o700]
+        assert f'url={server.address}"' in opened.read_text()
+        assert {server.status("GET", "", path=f"/open/{part}") for part in ("", *opened.parts[1:])} == {403}
         busy = adacode("view", "out", "--serve", "--no-open", "--port", str(server.port))
         assert busy.returncode == 2
         assert f"port {server.port} of 127.0.0.1 cannot be used".encode() in busy.stderr
+        # Connections of others, without the token, keep nobody out.
+        with ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port))).sendall(b"GET /")
+            assert server.status("GET", "") == 200
+    assert not opened.parent.exists()
 
 
 @pytest.mark.parametrize(
