@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import socket
 import stat
 from contextlib import ExitStack
@@ -205,8 +206,10 @@ def test_a_judgement_that_cannot_be_kept_is_reported(photo, restored, adacode, s
     elsewhere = tmp_path / "elsewhere.txt"
     elsewhere.write_text("of somebody else\n")
     (tree / JUDGEMENTS).symlink_to(elsewhere)
+    shutil.rmtree(tree / GALLERY)  # As after a run without --report.
     with served(adacode, "out") as server:
         one = served_page(server.address)
+        one.browser_page.wait_for_selector("a.card img")  # It is made while the page is served.
         one.browser_page.locator("a.card").first.focus()
         one.browser_page.keyboard.press("k")
         alert = one.browser_page.locator("#served-alert")
@@ -258,6 +261,7 @@ def test_the_browser_gets_a_private_file_and_nobody_else_an_answer(photo, restor
         (("out", "--masks", "masks"), "--masks has no effect without --serve"),
         (("out", "--serve", "--self-contained", "page"), "cannot be used together"),
         (("out", "--serve", "--masks", "s3://bucket/masks"), "--masks must be a local directory"),
+        (("s3://bucket/out", "--serve"), "--serve is for local directories"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(adacode, tmp_path, words, said):

@@ -50,6 +50,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # With few, connections of others would make the owner wait.
     block_on_close = False  # An open connection of a browser must not hold the end.
     allow_reuse_address = os.name == "posix"  # On Windows it would let another program take the port too.
 
