@@ -92,9 +92,6 @@ def _gallery(service: Service) -> LiveGallery | None:
     from adacode_cli.batch.journal import JOURNAL
 
     folder = service.folder
-    if is_remote(folder):
-        hint = "Run 'adacode view' on a machine that has the directory, or copy it to this one."
-        raise UsageError("--serve is for local directories, not for addresses", hint=hint)
     has_journal = os.path.lexists(folder / JOURNAL)
     if service.masks is not None and not has_journal:
         if not folder.is_dir():

@@ -261,7 +261,6 @@ def test_the_browser_gets_a_private_file_and_nobody_else_an_answer(photo, restor
         (("out", "--masks", "masks"), "--masks has no effect without --serve"),
         (("out", "--serve", "--self-contained", "page"), "cannot be used together"),
         (("out", "--serve", "--masks", "s3://bucket/masks"), "--masks must be a local directory"),
-        (("s3://bucket/out", "--serve"), "--serve is for local directories"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(adacode, tmp_path, words, said):

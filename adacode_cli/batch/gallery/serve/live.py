@@ -181,7 +181,8 @@ class LiveGallery(Gallery):
     def _served_addresses(self, fields: Fields) -> tuple[str | None, str | None]:
         original, result = self._in_tree(fields)
         start = f"file/{identifier(fields['target'])}"
-        return original and f"{start}/original", result and f"{start}/result"
+        is_known = digest_in(fields.get("source_sha256")) != ""
+        return (f"{start}/original" if original and is_known else None), result and f"{start}/result"
 
     def _state(self, *, running: bool) -> dict[str, Any]:
         return super()._state(running=running) | {"served": True, "painting": self._is_painting, "made": self._num_made}
