@@ -431,6 +431,7 @@ def test_masks_are_painted_on_the_originals_of_a_run(tmp_path, served_page):
         page.browser_page.locator("a.card").nth(1).click()
         page.browser_page.locator("#paint").wait_for()
         page.browser_page.keyboard.press("m")
+        page.browser_page.wait_for_url("**/paint.html*")
         board = Board(page)
         board.wait("1932/a.png")
         board.set_brush(8)
