@@ -8,13 +8,14 @@ import shlex
 import shutil
 import socket
 import stat
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from adacode_process import Program, write_noise
-from gallery_page import GALLERY, data_of, entries_of
+from gallery_page import GALLERY, TIMEOUT_S, data_of, entries_of
 from gallery_server import served
 
 JUDGEMENTS = ".adacode/judgements.jsonl"
@@ -135,6 +136,17 @@ def test_only_files_of_records_are_served(run, tmp_path):
     original = program.directory / "photos" / "linked.png"
     original.write_bytes(b"<html>not an image</html>")
     assert server.status("GET", entries["linked.png"]["original"]) == 404
+    # A line that somebody has forged, without the digest of what it names.
+    journal = tree / ".adacode" / "journal.jsonl"
+    line = json.loads(journal.read_bytes().splitlines()[-1]) | {"target": "forged.png", "path": str(secret)}
+    journal.write_bytes(journal.read_bytes() + json.dumps(line | {"source_sha256": None}).encode() + b"\n")
+    end = time.monotonic() + TIMEOUT_S
+    while b"forged.png" not in (script := server.ask("GET", "data/part-0.js")[2]):
+        assert time.monotonic() < end
+        assert server.status("GET", "data/state.js") == 200
+    (forged,) = [one for one in json.loads(script[script.index(b",") + 1 : -3]) if one["target"] == "forged.png"]
+    assert forged["original"] is None
+    assert server.status("GET", f"file/{forged['id']}/original") == 404
     # A script that lies in the tree is not ours.
     app = tree / GALLERY / "app" / "main.js"
     app.write_text("alert('of somebody else')")
