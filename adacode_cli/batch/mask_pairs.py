@@ -69,10 +69,21 @@ class MaskPairs:
             raise self._without_mask(path, f"{mask} is this image itself. Put its mask there instead.")
         return mask
 
-    def place_for(self, path: Path) -> Path:
-        """Where the mask of the image `path` is, or, if there is none, where it would be found."""
+    def existing(self, path: Path) -> Path | None:
+        """The mask of the image `path`, None if there is none."""
         place = self._places.get(str(path))
-        return self.folder / (place or self._advised.of(str(path), f"{MARK}.png" if self.holds_images else ".png"))
+        return None if place is None else self.folder / place
+
+    def free_places(self, found: Found) -> list[str]:
+        """Where a new mask of an image could lie, the best place first; another image may claim one of them."""
+        path, ending = found.path_text, f"{MARK}.png" if self.holds_images else ".png"
+        own = [f"{key_of(found.place)}{ending}", f"{found.place}{MARK}.png"] if found.in_tree else []
+        return [*own, self._advised.of(path, ending)]
+
+    def differences(self, other: MaskPairs) -> set[str]:
+        """The paths of images that have another mask, or none, in the other pairs."""
+        both = self._places.keys() | other._places.keys()
+        return {path for path in both if self._places.get(path) != other._places.get(path)}
 
     def _hint(self, path: Path) -> str:
         place = self.folder / self._advised.of(str(path), f"{MARK}.png" if self.holds_images else ".png")
@@ -90,16 +101,44 @@ class MaskFolder:
     Raises InputError if the folder, or one below it, cannot be listed.
     """
 
-    def __init__(self, folder: Path, selection: Selection) -> None:
+    def __init__(self, folder: Path, selection: Selection, *, may_be_missing: bool = False) -> None:
         self._folder = folder
+        if may_be_missing and not os.path.lexists(folder):
+            self._places = []
+            return
         _check_is_directory(folder)
         self._places = list(_places_in(folder, selection))
 
-    def pair(self, images: Sequence[Found]) -> MaskPairs:
-        """The mask of each image that has one. Raises InputError if this is ambiguous."""
+    def place_for(self, found: Found, images: Sequence[Found]) -> Path:
+        """The mask of an image, or where a new one is found for it, and for no other image of `images`.
+
+        Raises InputError if there is no such place.
+        """
+        pairs, path = self.pair(images), found.path_text
+        if (mask := pairs.existing(found.path)) is not None:
+            return mask
+        known, others = set(self._places), {key_of(one.path_text) for one in images if one.path_text != path}
+        places = pairs.free_places(found)
+        if found.in_tree and key_of(path) in others:
+            places = places[1:]  # The first place is that of all images that differ in their suffixes alone.
+        for place in places:
+            try:
+                new = self.pair(images, place)
+            except InputError:  # Another image would claim it too.
+                continue
+            is_its = new.existing(found.path) == self._folder / place
+            if place not in known and is_its and pairs.differences(new) == {path}:
+                return self._folder / place
+        said = f"has no place for a mask of its own in {self._folder}"
+        hint = "Give it a name that no other image has, or paint masks for its folder alone, in another directory."
+        raise InputError(said, path=found.path, hint=hint)
+
+    def pair(self, images: Sequence[Found], also: str = "") -> MaskPairs:
+        """The mask of each image that has one; also: one more place. Raises InputError if this is ambiguous."""
         own = self._own_places(images)
         masks = _masks_among(own)
-        places = (place for place in self._places if place not in own or own[place] in masks)
+        all_places = [*self._places, also] if also else self._places
+        places = (place for place in all_places if place not in own or own[place] in masks)
         num_parts: dict[str, int] = {}
         for found in images:
             path = found.path_text

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.boundary import ended_by_interruption, say_last_words
-from adacode_cli.cli.galleries import gallery_at, is_going_on, make_thumbnails, open_in_browser
+from adacode_cli.cli.galleries import gallery_at, is_going_on, open_in_browser
+from adacode_cli.cli.private_page import private_page
 from adacode_cli.cli.signals import interruptible, say_at_a_signal
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, show_trace, stderr_console, write_line
@@ -48,6 +49,7 @@ def serve(service: Service) -> None:
     """Serves until a signal ends it. Raises InputError, UsageError, JournalError, OutputError."""
     from adacode_cli.batch.gallery.serve.server import Server
     from adacode_cli.batch.gallery.serve.site import Site
+    from adacode_cli.cli.thumbnail_maker import made_meanwhile
     from adacode_cli.imaging.decoder_pool import decoding
 
     service.check()
@@ -58,50 +60,67 @@ def serve(service: Service) -> None:
             painting = _painting(service, gallery, decoder) if service.masks is not None else None
             site = Site(gallery, painting)
             server = stack.enter_context(Server(site, service.port, show_trace))
+            _read(service, gallery, painting)
+            page = stack.enter_context(private_page(server.address))
+            if gallery and service.thumbnails:
+                stack.enter_context(made_meanwhile(gallery, decoder))
         say_at_a_signal("the server has ended")
         with suppress(KeyboardInterrupt), interruptible():  # A signal is how it ends.
-            _say(server, service)
+            _say(server, service, page)
             server.serve_forever()
         site.finish()
     say_last_words()
 
 
-def _say(server: Server, service: Service) -> None:
-    """Prints the address, says what it is, and opens it."""
+def _say(server: Server, service: Service, page: Path | None) -> None:
+    """Prints the address, says what it is, and opens it. page: a private file that leads to it."""
     write_line(server.address)
     console = stderr_console()
     console.print("Only this machine can reach this address, and only who knows all of it. Ctrl-C ends the server.")
     if service.masks is not None:
-        console.print(f"Masks are saved in {printable(str(service.masks.absolute()))}.")
-    if service.open:
-        threading.Thread(target=open_in_browser, args=(server.address_for_once,), daemon=True).start()
+        new = "" if service.masks.exists() else ", a new directory"
+        console.print(f"Masks are saved in {printable(str(service.masks.absolute()))}{new}.")
+    if service.open and page is None:
+        console.print("No file can be written that leads a browser to this address. Open the address yourself.")
+    elif service.open and page is not None:
+        threading.Thread(target=open_in_browser, args=(page.as_uri(),), daemon=True).start()
 
 
 def _gallery(service: Service) -> LiveGallery | None:
-    """The gallery of a run, with its data; None for a directory of photographs on which masks are painted."""
+    """The gallery of a run; None for a directory of photographs on which masks are painted."""
     from adacode_cli.batch.gallery.serve.live import LiveGallery
     from adacode_cli.batch.journal import JOURNAL
 
     folder = service.folder
-    if service.masks is not None and folder.is_dir() and not os.path.lexists(folder / JOURNAL):
+    has_journal = os.path.lexists(folder / JOURNAL)
+    if service.masks is not None and not has_journal:
+        if not folder.is_dir():
+            hint = "Name a directory of photographs or of results."
+            raise InputError("is not a directory", path=folder, hint=hint)
         return None
+    if not has_journal and folder.is_dir():
+        hint = "Name the directory that a run wrote (its -o). To paint masks on photographs, add --masks DIR."
+        raise InputError("holds no results of adacode", path=folder, hint=hint)
     gallery_at(folder)  # It refuses what is no directory of results.
-    gallery = LiveGallery(folder, lambda: is_going_on(folder), is_painting=service.masks is not None)
-    with showing("reading the journal"):
-        gallery.begin(running=is_going_on(folder))
-    if service.thumbnails:
-        make_thumbnails(gallery)
-    return gallery
+    return LiveGallery(folder, lambda: is_going_on(folder), is_painting=service.masks is not None)
 
 
 def _painting(service: Service, gallery: LiveGallery | None, decoder: Decode) -> Painting:
-    """The masks for the originals of a run, or for a directory of photographs. Raises InputError, OutputError."""
+    """The masks for the originals of a run, or for a directory of photographs."""
     from adacode_cli.batch.gallery.serve.painting import Painting, photographs_in
 
     folder, masks = service.folder, service.masks
     assert masks is not None, "they are named"
-    painting = Painting(masks, gallery.originals if gallery else lambda: photographs_in(folder, masks), decoder)
-    with showing("looking for photographs"):
-        if not painting.places():
-            raise InputError("holds no photograph to paint a mask for", path=folder, hint="Name another directory.")
-    return painting
+    return Painting(masks, gallery.originals if gallery else lambda: photographs_in(folder, masks), decoder)
+
+
+def _read(service: Service, gallery: LiveGallery | None, painting: Painting | None) -> None:
+    """Reads the journal, and looks for photographs. Raises InputError, JournalError, OutputError."""
+    if gallery:
+        with showing("reading the journal"):
+            gallery.begin(running=is_going_on(service.folder))
+    if painting:
+        with showing("looking for photographs"):
+            if not painting.places():
+                hint = "Name another directory."
+                raise InputError("holds no photograph to paint a mask for", path=service.folder, hint=hint)

@@ -11,8 +11,10 @@ import time
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import numpy as np
 from adacode_process import Program, default_signals
 from gallery_page import TIMEOUT_S
+from PIL import Image
 
 
 class Served:
@@ -89,3 +91,12 @@ def _first_line(process) -> str:
             assert line.startswith("http://127.0.0.1:"), (line, process.stderr.read().decode())
             return line
     raise AssertionError("the server did not start")
+
+
+def mask_in(path) -> np.ndarray:
+    """bool H×W of a mask file, which must be a PNG of 8 bits with nothing but black and white."""
+    with Image.open(path) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        pixels = np.asarray(image)
+    assert set(np.unique(pixels)) <= {0, 255}
+    return pixels == 255

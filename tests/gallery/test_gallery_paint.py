@@ -9,21 +9,12 @@ import cv2
 import numpy as np
 import pytest
 from adacode_process import Program, write_noise
-from gallery_server import served
+from gallery_server import mask_in, served
 from PIL import Image
 
 from adacode_cli.geometry import grow_mask
 
 SIZE = (300, 200)  # larger than a tile for undoing, so that strokes cross tiles
-
-
-def mask_in(path) -> np.ndarray:
-    """bool H×W of a mask file, which must be a PNG of 8 bits with nothing but black and white."""
-    with Image.open(path) as image:
-        assert (image.format, image.mode) == ("PNG", "L")
-        pixels = np.asarray(image)
-    assert set(np.unique(pixels)) <= {0, 255}
-    return pixels == 255
 
 
 def stroked(shape: tuple[int, int], points, diameter: int) -> np.ndarray:
@@ -259,21 +250,27 @@ def test_what_cannot_be_saved_is_refused(photographs, tmp_path):
     ids = {one["name"]: one["id"] for one in pictures}
     assert set(ids) == {"a.png", "sub/b.png", "c.png", "empty.png", "turned.jpg", *HOSTILE}
     name = f"paint/{ids['empty.png']}/mask"
-    kind = {"Content_Type": "application/octet-stream"}
+    kind = {
+        "Content_Type": "application/octet-stream",
+        "Adacode_Picture": server.ask("GET", name)[1]["Adacode-Picture"],
+    }
     bits = bytes(SIZE[0] * SIZE[1] // 8)
     assert server.status("POST", name, bits[1:], **kind) == 422
     assert server.status("POST", name, b"", Content_Length=str(300_000_000 // 8 + 1), **kind) == 413
     assert server.status("POST", name, bits, Content_Type="text/plain") == 415
+    assert server.status("POST", name, bits, Content_Type=kind["Content_Type"]) == 409  # Which photograph is it for?
     assert server.status("POST", name, bits, Origin="http://evil.example", **kind) == 403
     assert json.loads(server.ask("POST", name, bits, **kind)[2]) == {"digest": ""}  # nothing to save
     assert not (folder / "masks" / "empty.png").exists()
     full = b"\xff" * len(bits)
     outside = tmp_path / "outside.png"
+    (folder / "masks").mkdir(exist_ok=True)
     (folder / "masks" / "empty.png").symlink_to(outside)
-    assert server.status("POST", name, full, **kind) == 500  # a link that leads to no file
+    assert server.status("POST", name, full, **kind) == 422  # a link that leads to no file
     outside.write_bytes(b"of somebody else")
     status, _, body = server.ask("POST", name, full, **kind)
-    assert (status, b"reached by a link" in body) == (500, True), body
+    assert (status, b"reached by a link" in body) == (422, True), body
+    assert server.status("GET", name) == 422  # It is said before somebody paints.
     assert outside.read_bytes() == b"of somebody else"
     (folder / "masks" / "empty.png").unlink()
     digest = json.loads(server.ask("POST", name, full, **kind)[2])["digest"]
@@ -281,6 +278,44 @@ def test_what_cannot_be_saved_is_refused(photographs, tmp_path):
     assert server.status("POST", name, bits, Adacode_Loaded=digest, **kind) == 409
     assert mask_in(folder / "masks" / "empty.png").all()
     assert server.status("POST", name, bits, Adacode_Loaded=digest, Adacode_Empty="1", **kind) == 200
+
+
+def test_quick_keys_lose_no_stroke(photographs, served_page):
+    _, folder, server = photographs
+    board = Board(served_page(f"{server.address}paint.html"))
+    board.wait("a.png")
+    sent: list[str] = []
+
+    def slowly(route) -> None:
+        sent.append(route.request.method)
+        board.browser.wait_for_timeout(150)  # the window for the keys that come meanwhile
+        route.continue_()
+
+    board.browser.route("**/mask", slowly)
+    board.stroke((0.2, 0.2), (0.3, 0.2))
+    board.browser.locator("#board").focus()
+    board.browser.evaluate(
+        "for (const key of ['s', 's', 's']) document.getElementById('board').dispatchEvent("
+        "new KeyboardEvent('keydown', { key, bubbles: true }))"
+    )
+    board.page.until("document.getElementById('state').textContent === 'saved'")
+    assert sent == ["POST"]
+    assert not board.browser.locator("#ask").is_visible()
+    # Page Down three times at once, with a stroke that is not ended.
+    box = board.browser.locator("#photo").bounding_box()
+    board.browser.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.7 * box["height"])
+    board.browser.mouse.down()
+    undone = board.browser.evaluate("adacode.painted().data().reduce((sum, one) => sum + one, 0)")
+    board.browser.evaluate(
+        "for (const key of ['PageDown', 'PageDown']) document.getElementById('board').dispatchEvent("
+        "new KeyboardEvent('keydown', { key, bubbles: true }))"
+    )
+    third = board.browser.evaluate("document.querySelectorAll('#pictures option')[2].textContent.replace('● ', '')")
+    board.wait(third)
+    board.browser.mouse.up()
+    assert int(mask_in(folder / "masks" / "a.png").sum()) == undone
+    assert sent == ["POST", "POST", "GET", "GET"]  # Each picture was loaded once.
+    board.browser.unroute("**/mask")
 
 
 def test_masks_are_painted_on_the_originals_of_a_run(tmp_path, served_page):
@@ -295,6 +330,7 @@ def test_masks_are_painted_on_the_originals_of_a_run(tmp_path, served_page):
         page.browser_page.locator("a.card").nth(1).click()
         page.browser_page.locator("#paint").wait_for()
         page.browser_page.keyboard.press("m")
+        page.browser_page.wait_for_url("**/paint.html*")
         board = Board(page)
         board.wait("1932/a.png")
         board.set_brush(8)

@@ -24,6 +24,7 @@ from adacode_cli.batch.gallery.entries import Entry, Fields, addresses_in, diges
 from adacode_cli.batch.gallery.folder import Gallery
 from adacode_cli.batch.gallery.judgements import add_judgement
 from adacode_cli.batch.gallery.places import GALLERY, picture_name, url_of_output
+from adacode_cli.batch.gallery.serve.painting import Original
 from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.state_files import is_path, opened
 from adacode_cli.errors import AdaCodeError
@@ -54,8 +55,8 @@ class _Known:
 class LiveGallery(Gallery):
     """The gallery of the output tree `root`, for a server; safe to call from several threads.
 
-    is_going_on: whether a run works in the tree. is_painting: masks can be painted on the originals. Nothing but
-    judgements is written.
+    is_going_on: whether a run works in the tree. is_painting: masks can be painted on the originals. Of the
+    tree, it writes judgements alone; thumbnails are made by others.
     """
 
     def __init__(self, root: Path, is_going_on: Callable[[], bool], *, is_painting: bool = False) -> None:
@@ -65,6 +66,7 @@ class LiveGallery(Gallery):
         self._known: dict[str, _Known] = {}
         self._names: set[str] = set()
         self._in_tree = addresses_in(root / GALLERY)
+        self._num_made = 0  # how often thumbnails were added
 
     def look(self) -> None:
         """Brings the data up to date with the journal. Raises JournalError."""
@@ -98,14 +100,14 @@ class LiveGallery(Gallery):
             inside = os.path.realpath(self.root).rstrip(os.sep) + os.sep
             if not digest or not os.path.realpath(path).startswith(inside):
                 return None
-        if not known.path and side == "original":
-            return None
+        if side == "original" and not (digest and path.is_absolute()):
+            return None  # A journal may be forged: who does not know a file's content cannot name it.
         try:
             data = read_whole(path, max_bytes=MAX_SCALE**2 * MAX_FILE_BYTES)
         except AdaCodeError:
             return None
         kind = formats.of_bytes(data)
-        if kind is None or (digest and content_of(data).sha256 != digest):
+        if kind is None or content_of(data).sha256 != digest:
             return None
         return data, kind.name
 
@@ -121,25 +123,38 @@ class LiveGallery(Gallery):
         except OSError:
             return None
 
+    @property
+    def num_lines(self) -> int:
+        """The number of lines of the journal that have been read."""
+        return self._progress.lines
+
+    def show_pictures(self) -> None:
+        """Makes the data again, because thumbnails have been made; pages then load them. Raises JournalError."""
+        self._num_made += 1
+        self.begin(running=self._is_going_on())
+
     def judge(self, picture: str, line: int, mark: str) -> str | None:
         """Keeps a judgement about a line on a picture; returns its time, or None if this line is not the last one.
 
         Raises OutputError.
         """
-        known = self._known.get(picture)
+        with self._lock:  # While the data are made again, earlier lines are known for a moment.
+            known, journal = self._known.get(picture), self._progress.first
         if known is None or known.line != line:
             return None
-        time_of_it = add_judgement(self.root, self._progress.first, known.target, line, mark)
+        time_of_it = add_judgement(self.root, journal, known.target, line, mark)
         self._not_before = 0.0
         return time_of_it
 
-    def originals(self) -> list[tuple[str, Found]]:
+    def originals(self) -> list[tuple[str, Original]]:
         """(id, original) of each picture whose original is a local image, in the order of the journal."""
         found = []
         for picture, known in list(self._known.items()):
-            if known.path and not is_remote_text(known.path) and not known.path.endswith(formats.CODES_SUFFIX):
+            is_local = Path(known.path).is_absolute() and not is_remote_text(known.path)
+            if is_local and not known.path.endswith(formats.CODES_SUFFIX):
                 given = Path(known.base) if known.base else Path(known.path)
-                found.append((picture, Found(given, known.place if known.base else given.name, bool(known.base))))
+                one = Found(given, known.place if known.base else given.name, bool(known.base))
+                found.append((picture, Original(one, known.source_sha256)))
         return found
 
     def _was_replaced(self) -> bool:
@@ -166,10 +181,11 @@ class LiveGallery(Gallery):
     def _served_addresses(self, fields: Fields) -> tuple[str | None, str | None]:
         original, result = self._in_tree(fields)
         start = f"file/{identifier(fields['target'])}"
-        return original and f"{start}/original", result and f"{start}/result"
+        is_known = digest_in(fields.get("source_sha256")) != ""
+        return (f"{start}/original" if original and is_known else None), result and f"{start}/result"
 
     def _state(self, *, running: bool) -> dict[str, Any]:
-        return super()._state(running=running) | {"served": True, "painting": self._is_painting}
+        return super()._state(running=running) | {"served": True, "painting": self._is_painting, "made": self._num_made}
 
     def _write(self, name: str, data: bytes) -> None:
         if name.startswith("data/"):

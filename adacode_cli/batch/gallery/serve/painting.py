@@ -3,6 +3,9 @@
 A mask lies where `inpaint --mask-dir` finds it (`batch.mask_pairs`), and is read as `inpaint` reads it. Pictures are
 decoded by this program, so a mask has the pixels of the upright image, whatever its orientation and format are. What
 passes to the page and back are bits: one for each pixel, row by row, 1 in the hole.
+
+A mask belongs to the photograph that was shown, so it is saved only while that one is there. The directory may hold
+files of others: nothing but a black and white image is replaced without a question, and no colours ever.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -26,22 +29,19 @@ from adacode_cli.batch.discover import discover
 from adacode_cli.batch.found import Found, Selection
 from adacode_cli.batch.gallery.entries import identifier
 from adacode_cli.batch.mask_pairs import MaskFolder
-from adacode_cli.batch.output_files import make_directory
+from adacode_cli.batch.output_files import check_directories, make_directory
 from adacode_cli.batch.trees import outputs_in
-from adacode_cli.errors import AdaCodeError, InputError, OutputError, reason
+from adacode_cli.errors import AdaCodeError, InputError, reason
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_image
-from adacode_cli.imaging.samples import on_white, to_depth
+from adacode_cli.imaging.samples import on_white, to_depth, top_of
 
 MAX_SHOWN_PIXELS = 40_000_000
 """Browsers show no larger images everywhere. A larger photograph is shown reduced; its mask has all pixels."""
 _MAX_SHOWN_SIDE = 16384
 _KEPT_PICTURES = 2
 _QUALITY = 90
-
-Pictures = Callable[[], list[tuple[str, Found]]]
-"""() → (id, photograph) of each picture that can be painted on, as it is now."""
 
 
 class MaskChangedError(AdaCodeError):
@@ -52,32 +52,65 @@ class MaskEmptyError(AdaCodeError):
     """A mask that holds a hole would be replaced by one without."""
 
 
-def photographs_in(folder: Path, masks: Path) -> list[tuple[str, Found]]:
+class MaskGreyError(AdaCodeError):
+    """A file that is more than black and white would be replaced by a mask."""
+
+
+class PhotographChangedError(AdaCodeError):
+    """The photograph is not the one that was shown while the mask was painted."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A photograph. sha256: what its content must be, "" if that is not known."""
+
+    found: Found
+    sha256: str = ""
+
+
+def photographs_in(folder: Path, masks: Path) -> list[tuple[str, Original]]:
     """(id, photograph) of each image in a folder and below, as `inpaint` finds them. Raises InputError."""
     selection = Selection(avoid=(masks,), outputs_in=outputs_in)
     found = [one for one in discover([folder], selection) if isinstance(one, Found)]
-    return [(identifier(one.place), one) for one in found]
+    return [(identifier(one.place), Original(one)) for one in found]
+
+
+Pictures = Callable[[], list[tuple[str, Original]]]
+"""() → (id, photograph) of each picture that can be painted on, as it is now."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One picture. name: below the folder. mask: the file of its mask, which may not exist yet."""
+    """One picture. name: below the folder. mask: the file of its mask, None if there is none yet."""
 
     name: str
-    path: Path
-    mask: Path
+    original: Original
+    mask: Path | None
+
+    @property
+    def path(self) -> Path:
+        """The file of the photograph."""
+        return self.original.found.path
 
 
 @dataclass(frozen=True, eq=False)
 class Painted:
     """A mask for the page. size: (height, width) of the picture. bits: H·W of them, padded to bytes.
 
-    digest: SHA-256 of its file, "" if there is none yet.
+    digest: SHA-256 of its file, "" if there is none yet. photograph: of the file of the picture.
     """
 
     size: tuple[int, int]
     bits: bytes
     digest: str
+    photograph: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    size: tuple[int, int]
+    jpeg: bytes
+    sha256: str
 
 
 class Painting:
@@ -87,67 +120,81 @@ class Painting:
         self.folder = folder
         self._pictures, self._decoder = pictures, decoder
         self._places: dict[str, Place] = {}
+        self._found: list[Found] = []
+        self._black_and_white: set[str] = set()
         self._lock, self._decoding = threading.Lock(), threading.Lock()
-        self._shown: OrderedDict[str, tuple[tuple[int, int], bytes]] = OrderedDict()
+        self._shown: OrderedDict[str, _Shown] = OrderedDict()
 
     def places(self) -> dict[str, Place]:
         """The pictures by their ids, as they are now. Raises InputError if it is not clear which mask is whose."""
         pictures = self._pictures()
-        make_directory(self.folder)
-        pairs = MaskFolder(self.folder, Selection(outputs_in=outputs_in)).pair([found for _, found in pictures])
+        self._found = [original.found for _, original in pictures]
+        pairs = self._masks().pair(self._found)
         self._places = {
-            picture: Place(found.place, found.path, pairs.place_for(found.path))
-            for picture, found in pictures
-            if found.path_text not in pairs.masks
+            picture: Place(original.found.place, original, pairs.existing(original.found.path))
+            for picture, original in pictures
+            if original.found.path_text not in pairs.masks
         }
         return self._places
 
-    def image(self, picture: str) -> bytes:
-        """The picture, upright, as a JPEG file of at most MAX_SHOWN_PIXELS. Raises InputError."""
-        return self._image_of(self._place(picture))[1]
+    def image(self, picture: str, photograph: str) -> bytes:
+        """The picture, upright, as a JPEG file of at most MAX_SHOWN_PIXELS.
+
+        photograph: the digest of its file. Raises InputError, PhotographChangedError.
+        """
+        return self._same_image(self._place(picture), photograph).jpeg
 
     def load(self, picture: str) -> Painted:
         """The mask of a picture; an empty one if there is no file. Raises InputError if it cannot be changed here."""
         place = self._place(picture)
-        size, _ = self._image_of(place)
-        if not os.path.lexists(place.mask):
-            return Painted(size, bytes(-(-size[0] * size[1] // 8)), "")
-        data = read_whole(place.mask)
-        with self._decoding:
-            image = self._decoder(data, name=str(place.mask))
-        mask = mask_from_image(image, place.mask, size=size)
-        if image.format != "png" or place.mask.suffix.lower() != ".png":
-            hint = "Save it as a PNG file under the same name, and remove this one."
-            raise InputError(
-                "is a mask that is no PNG file, and only those are changed here", path=place.mask, hint=hint
-            )
-        return Painted(size, np.packbits(mask).tobytes(), _digest(data))
+        shown = self._image_of(place)
+        mask = self._mask_of(place)
+        self._check_place(mask)
+        if not os.path.lexists(mask):
+            return Painted(shown.size, bytes(-(-shown.size[0] * shown.size[1] // 8)), "", shown.sha256)
+        data = read_whole(mask)
+        image = self._decoded_mask(data, mask)
+        hole = mask_from_image(image, mask, size=shown.size)
+        return Painted(shown.size, np.packbits(hole).tobytes(), _digest(data), shown.sha256)
 
-    def save(self, picture: str, bits: bytes, loaded: str, *, may_be_empty: bool) -> str:
+    def save(
+        self,
+        picture: str,
+        bits: bytes,
+        loaded: str,
+        photograph: str,
+        *,
+        may_be_empty: bool = False,
+        may_replace_grey: bool = False,
+    ) -> str:
         """Writes the mask of a picture, and returns the digest of its file; "" if there is nothing to write.
 
-        loaded: the digest of the file that was loaded. may_be_empty: a hole may be replaced by none.
-        Raises MaskChangedError, MaskEmptyError, InputError for bits of another number, and OutputError.
+        loaded, photograph: the digests of the mask's file and of the picture's, as `load` gave them. may_be_empty: a
+        hole may be replaced by none. may_replace_grey: so may a file that is more than black and white.
+        Raises MaskChangedError, MaskEmptyError, MaskGreyError, PhotographChangedError, InputError for bits of another
+        number, and OutputError.
         """
         place = self._place(picture)
-        height, width = size = self._image_of(place)[0]
+        height, width = size = self._same_image(place, photograph).size
         if len(bits) != -(-height * width // 8):
             raise InputError(f"the painted mask has another size than the image ({width}×{height})", path=place.path)
-        mask = np.unpackbits(np.frombuffer(bits, np.uint8), count=height * width).reshape(size)
+        hole = np.unpackbits(np.frombuffer(bits, np.uint8), count=height * width).reshape(size)
         with self._lock:
-            self._check_place(place)
-            if _digest_at(place.mask) != loaded:
-                hint = "Open the picture again to see it."
-                raise MaskChangedError("has been changed by somebody else meanwhile", path=place.mask, hint=hint)
-            if not mask.any():
+            mask = self._mask_of(place)
+            self._check_place(mask)
+            self._check_file(mask, loaded, may_replace_grey=may_replace_grey)
+            if not hole.any():
                 if not loaded:
                     return ""
                 if not may_be_empty:
-                    raise MaskEmptyError("holds a mask, and nothing is painted any more", path=place.mask)
-            data = _png(mask)
-            make_directory(place.mask.parent)
-            atomic.write_bytes(place.mask, data)
-        return _digest(data)
+                    raise MaskEmptyError("holds a mask, and nothing is painted any more", path=mask)
+            data = _png(hole)
+            make_directory(mask.parent)
+            atomic.write_bytes(mask, data)
+            digest = _digest(data)
+            self._black_and_white.add(digest)
+            self._places[picture] = replace(place, mask=mask)
+        return digest
 
     def finish(self) -> None:
         """Waits until what is being saved has been written; nothing is saved after that."""
@@ -159,28 +206,76 @@ class Painting:
             raise InputError("there is no such picture any more", hint="Load the page again.")
         return place
 
-    def _check_place(self, place: Place) -> None:
-        """Raises OutputError for a mask in a place that a link leads to, and for one that is a photograph."""
-        top = os.path.realpath(self.folder).rstrip(os.sep) + os.sep
-        real = os.path.realpath(place.mask)
-        if place.mask.is_symlink() or not real.startswith(top):
-            hint = "Remove the link, or put the mask itself there."
-            raise OutputError(
-                "is reached by a link, and adacode does not follow links here", path=place.mask, hint=hint
-            )
-        if any(os.path.realpath(other.path) == real for other in self._places.values()):
-            raise OutputError("is a photograph, which no mask replaces", path=place.mask)
+    def _masks(self) -> MaskFolder:
+        return MaskFolder(self.folder, Selection(outputs_in=outputs_in), may_be_missing=True)
 
-    def _image_of(self, place: Place) -> tuple[tuple[int, int], bytes]:
-        """((height, width), the picture as a JPEG file); the last ones are kept while their files are the same."""
+    def _mask_of(self, place: Place) -> Path:
+        """The file of a mask: the one that is there, or one that `inpaint` would take for this picture alone."""
+        if place.mask is not None and os.path.lexists(place.mask):
+            return place.mask
+        return self._masks().place_for(place.original.found, self._found)
+
+    def _decoded_mask(self, data: bytes, path: Path) -> Decoded:
+        """The image of a mask that may be replaced. Raises InputError."""
+        with self._decoding:
+            image = self._decoder(data, name=str(path))
+        if image.format != "png" or path.suffix.lower() != ".png":
+            hint = "Save it as a PNG file under the same name, and remove this one."
+            raise InputError("is a mask that is no PNG file, and only those are changed here", path=path, hint=hint)
+        is_opaque = image.alpha is None or bool((image.alpha == top_of(image.alpha.dtype)).all())
+        if is_opaque and image.pixels.ndim > 2 and (image.pixels != image.pixels[..., :1]).any():
+            hint = "Name another directory with --masks. If this is a mask, save it as a grey image."
+            raise InputError("is an image in colours, which no mask replaces", path=path, hint=hint)
+        if is_opaque and np.isin(image.pixels, (0, top_of(image.pixels.dtype))).all():
+            self._black_and_white.add(_digest(data))
+        return image
+
+    def _check_file(self, path: Path, loaded: str, *, may_replace_grey: bool) -> None:
+        """Raises MaskChangedError, MaskGreyError or InputError for a file that is not to be replaced."""
+        data = read_whole(path) if os.path.lexists(path) else None
+        digest = "" if data is None else _digest(data)
+        if digest != loaded:
+            hint = "Open the picture again to see it."
+            raise MaskChangedError("has been changed by somebody else meanwhile", path=path, hint=hint)
+        if data is None or digest in self._black_and_white:
+            return
+        self._decoded_mask(data, path)
+        if digest not in self._black_and_white and not may_replace_grey:
+            raise MaskGreyError("is more than black and white, and would lose that", path=path)
+
+    def _check_place(self, mask: Path) -> None:
+        """Raises InputError for a place behind a link or of a photograph, OutputError if nothing can be written."""
+        top = os.path.realpath(self.folder).rstrip(os.sep) + os.sep
+        real = os.path.realpath(mask)
+        if mask.is_symlink() or not real.startswith(top):
+            hint = "Remove the link, or put the mask itself there."
+            raise InputError("is reached by a link, and adacode does not follow links here", path=mask, hint=hint)
+        if any(os.path.realpath(other.path) == real for other in self._places.values()):
+            raise InputError("is a photograph, which no mask replaces", path=mask)
+        check_directories([mask.parent])
+
+    def _same_image(self, place: Place, photograph: str) -> _Shown:
+        shown = self._image_of(place)
+        if shown.sha256 != photograph:
+            hint = "Open the picture again to see it."
+            raise PhotographChangedError("has changed since the page loaded it", path=place.path, hint=hint)
+        return shown
+
+    def _image_of(self, place: Place) -> _Shown:
+        """The picture of a place; the last ones are kept while their files are the same."""
         with self._decoding:
             key = f"{place.path}\0{_stamp(place.path)}"
             if key not in self._shown:
-                image = self._decoder(read_whole(place.path), name=str(place.path), accept_damaged=True)
+                data = read_whole(place.path)
+                sha256 = _digest(data)
+                if place.original.sha256 not in ("", sha256):
+                    hint = "Restore it again, or paint on the directory of photographs instead of the run's."
+                    raise InputError("is not the file any more that the run has read", path=place.path, hint=hint)
+                image = self._decoder(data, name=str(place.path), accept_damaged=True)
                 if image.num_pages > 1:
                     hint = "Painting is for files with one page. Paint its mask in another program."
                     raise InputError(f"has {image.num_pages} pages", path=place.path, hint=hint)
-                self._shown[key] = image.size, _jpeg(image)
+                self._shown[key] = _Shown(image.size, _jpeg(image), sha256)
                 while len(self._shown) > _KEPT_PICTURES:
                     self._shown.popitem(last=False)
             self._shown.move_to_end(key)
@@ -218,8 +313,3 @@ def _png(mask: np.ndarray) -> bytes:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _digest_at(path: Path) -> str:
-    """The digest of a file, "" if there is none. Raises InputError if it cannot be read."""
-    return _digest(read_whole(path)) if os.path.lexists(path) else ""

@@ -2,8 +2,8 @@
 
 The address begins with a random token. It is part of the path and no cookie, because a browser sends the cookies of
 127.0.0.1 to the servers on all of its ports, also to those of other users. The page's own addresses are relative, so
-they have the token without further code. A browser is started with an address that works once: other users can read
-the words of a command.
+they have the token without further code. Other users can read the words of a command, so a browser is started with a
+private file that leads to the address (`cli.private_page`), and no request without the token leads anywhere.
 
 Any page in a browser can send requests to 127.0.0.1. It does not know the token; the checks of Host (a name that an
 attacker's server directs to 127.0.0.1) and of Origin are independent of it. No request names a file by its path.
@@ -12,11 +12,16 @@ attacker's server directs to 127.0.0.1) and of Origin are independent of it. No 
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
+import socket
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 
 from adacode_cli.batch.gallery.serve.site import Answer, Site, refused
@@ -25,7 +30,9 @@ from adacode_cli.errors import UsageError, reason
 ADDRESS = "127.0.0.1"
 _NAMES = (ADDRESS, "localhost")
 _TIMEOUT_S = 30.0
-_MAX_CONNECTIONS = 64
+_MAX_UNKNOWN = 32
+"""Connections that have not shown the token yet; of more, the oldest one is closed."""
+_PORT_OF_HTTP = 80
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -43,7 +50,9 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # With few, connections of others would make the owner wait.
     block_on_close = False  # An open connection of a browser must not hold the end.
+    allow_reuse_address = os.name == "posix"  # On Windows it would let another program take the port too.
 
     def __init__(self, site: Site, port: int, on_bug: Callable[[BaseException], None]) -> None:
         try:
@@ -52,33 +61,34 @@ class Server(ThreadingHTTPServer):
             hint = "Choose another one with --port, or leave --port out."
             raise UsageError(f"port {port} of {ADDRESS} cannot be used: {reason(error)}", hint=hint) from error
         self.site, self.on_bug = site, on_bug
-        self.token, self._once = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-        self._taking = threading.Lock()
-        self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        self.hosts = frozenset(f"{name}:{self.server_port}" for name in _NAMES)
+        self.token = secrets.token_urlsafe(24)
+        self._unknown: dict[socket.socket, None] = {}
+        self._counting = threading.Lock()
+        names = [f"{name}:{self.server_port}" for name in _NAMES]
+        self.hosts = frozenset((*names, *(_NAMES if self.server_port == _PORT_OF_HTTP else ())))
 
     @property
     def address(self) -> str:
         """The address of the page."""
         return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
 
-    @property
-    def address_for_once(self) -> str:
-        """An address that leads to the page the first time."""
-        return f"http://{ADDRESS}:{self.server_port}/open/{self._once}"
-
-    def takes_once(self, path: str) -> bool:
-        """Whether a path is that of `address_for_once`, for the first time."""
-        with self._taking:
-            is_it = bool(self._once) and _equal(path, f"/open/{self._once}")
-            self._once = "" if is_it else self._once
-            return is_it
+    def server_bind(self) -> None:
+        """As its base class, without looking up a name of 127.0.0.1, which may take seconds."""
+        if sys.platform == "win32":
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = ADDRESS, int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as its base class)
-        """As its base class; a connection too many is closed."""
-        if not self._connections.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+        """As its base class. Many connections without the token must not keep out one with it."""
+        with self._counting:
+            self._unknown[request] = None
+            oldest = next(iter(self._unknown)) if len(self._unknown) > _MAX_UNKNOWN else None
+            if oldest:
+                del self._unknown[oldest]
+        if oldest:
+            with suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)  # Its thread reads the end, and closes it.
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as its base class)
@@ -86,7 +96,12 @@ class Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._connections.release()
+            self.trust(request)
+
+    def trust(self, connection: socket.socket) -> None:
+        """A connection that has shown the token, or has ended, is none of the unknown ones."""
+        with self._counting:
+            self._unknown.pop(connection, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as its base class)
         """Nothing: a browser may close a connection at any time, and other errors have been reported."""
@@ -129,11 +144,10 @@ class _Handler(BaseHTTPRequestHandler):
         if any(origin.lower() != f"http://{hosts[0].lower()}" for origin in origins):
             return refused(HTTPStatus.FORBIDDEN, "Requests of other pages are refused.")
         path = self.path.partition("?")[0]
-        if self.command == "GET" and self.server.takes_once(path):
-            return Answer(HTTPStatus.SEE_OTHER, headers={"Location": f"/{self.server.token}/"})
         if not _equal(path[: len(self.server.token) + 2], f"/{self.server.token}/"):
             said = "This is not the address of the page: 'adacode view' prints it when it starts."
             return refused(HTTPStatus.FORBIDDEN, said)
+        self.server.trust(self.connection)
         return None
 
     def _answer(self) -> Answer:

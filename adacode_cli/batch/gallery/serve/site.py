@@ -18,7 +18,13 @@ from urllib.parse import quote
 from adacode_cli.batch.gallery.judgements import MARKS
 from adacode_cli.batch.gallery.places import PAGE
 from adacode_cli.batch.gallery.serve.live import SHOWN_TYPES, LiveGallery
-from adacode_cli.batch.gallery.serve.painting import MaskChangedError, MaskEmptyError, Painting
+from adacode_cli.batch.gallery.serve.painting import (
+    MaskChangedError,
+    MaskEmptyError,
+    MaskGreyError,
+    Painting,
+    PhotographChangedError,
+)
 from adacode_cli.batch.state_files import object_of
 from adacode_cli.errors import AdaCodeError, OutputError
 from adacode_cli.limits import MAX_PIXELS
@@ -27,7 +33,7 @@ _HTML, _JSON, _BYTES = "text/html; charset=utf-8", "application/json", "applicat
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 _MAX_JUDGEMENT_BYTES = 4096
 _FILE = re.compile(r"file/([0-9a-f]{12})/(original|result)")
-_PAINT = re.compile(r"paint/([0-9a-f]{12})/(image|mask)")
+_PAINT = re.compile(r"paint/([0-9a-f]{12})/(?:mask|image-([0-9a-f]{64}))")
 _PAINT_PAGE = "paint.html"
 _PAINT_LIST = "paint/pictures.json"
 _POLICY = (
@@ -39,6 +45,12 @@ _POLICY = (
 _OF_FILES = "default-src 'none'; script-src"
 _OF_SERVER = "default-src 'none'; connect-src 'self'; script-src"
 _LAST_SCRIPT = '<script src="app/main.js">'
+_KINDS: dict[type[AdaCodeError], str] = {
+    MaskChangedError: "changed",
+    MaskEmptyError: "empty",
+    MaskGreyError: "grey",
+    PhotographChangedError: "photograph",
+}
 _SCRIPT = '<link rel="stylesheet" href="app/served.css">\n<script src="app/served.js"></script>\n'
 
 
@@ -94,9 +106,15 @@ class Site:
         try:
             if name == "judge" and self._gallery:
                 return self._judge(self._gallery, body)
-            if found and found[2] == "mask" and self._painting:
-                loaded, may_be_empty = headers.get("adacode-loaded", ""), headers.get("adacode-empty") == "1"
-                digest = self._painting.save(found[1], body, loaded, may_be_empty=may_be_empty)
+            if found and not found[2] and self._painting:
+                digest = self._painting.save(
+                    found[1],
+                    body,
+                    headers.get("adacode-loaded", ""),
+                    headers.get("adacode-picture", ""),
+                    may_be_empty=headers.get("adacode-empty") == "1",
+                    may_replace_grey=headers.get("adacode-grey") == "1",
+                )
                 return _json({"digest": digest})
         except AdaCodeError as error:
             return _failed(error)
@@ -131,18 +149,19 @@ class Site:
             return None
         if name == _PAINT_LIST:
             pictures = [
-                {"id": picture, "name": place.name, "hasMask": place.mask.exists()}
+                {"id": picture, "name": place.name, "hasMask": place.mask is not None}
                 for picture, place in painting.places().items()
             ]
             return _json(
                 {"folder": str(painting.folder.absolute()), "run": self._gallery is not None, "pictures": pictures}
             )
-        if found and found[2] == "image":
-            return _typed(painting.image(found[1]), SHOWN_TYPES["jpeg"])
+        if found and found[2]:
+            return _typed(painting.image(found[1], found[2]), SHOWN_TYPES["jpeg"])
         if found:
             mask = painting.load(found[1])
             answer = _typed(mask.bits, _BYTES)
-            answer.headers.update({"Adacode-Size": f"{mask.size[1]}x{mask.size[0]}", "Adacode-Digest": mask.digest})
+            answer.headers["Adacode-Size"] = f"{mask.size[1]}x{mask.size[0]}"
+            answer.headers.update({"Adacode-Digest": mask.digest, "Adacode-Picture": mask.photograph})
             return answer
         return None
 
@@ -171,8 +190,7 @@ def _absent() -> Answer:
 
 def _failed(error: AdaCodeError) -> Answer:
     """An error for the page: what it is, in one word, and the words for people."""
-    kinds = {MaskChangedError: "changed", MaskEmptyError: "empty"}
-    kind = kinds.get(type(error), "failed")
+    kind = _KINDS.get(type(error), "failed")
     status = HTTPStatus.UNPROCESSABLE_ENTITY if kind == "failed" else HTTPStatus.CONFLICT
     if isinstance(error, OutputError):
         status = HTTPStatus.INTERNAL_SERVER_ERROR

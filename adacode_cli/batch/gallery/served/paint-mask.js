@@ -131,23 +131,29 @@
       this.refresh(area);
     }
 
-    /** Adds to all holes (value 1), or takes away from them (0), the pixels within `radius` of their edges. */
+    /**
+     * Adds to all holes (value 1), or takes away from them (0), the pixels within `radius` of their edges. The time does
+     * not depend on the radius or on the number of holes: first the distance to the nearest pixel above or below, then
+     * in each row how many such pixels reach each place.
+     */
     spread(radius, value) {
       const { width, height } = this;
       const before = this.data();
       const after = before.slice();
       const reach = Array.from({ length: radius + 1 }, (_, dy) => Math.floor(Math.sqrt(radius * radius - dy * dy)));
+      const far = distancesInColumns(before, width, height, value, radius + 1);
+      const changes = new Int32Array(width + 1);
       for (let y = 0; y < height; y++) {
-        const row = before.subarray(y * width, (y + 1) * width);
-        for (let start = row.indexOf(value); start >= 0; ) {
-          const other = row.indexOf(1 - value, start);
-          const end = other < 0 ? width : other;
-          for (let dy = -Math.min(radius, y); dy <= Math.min(radius, height - 1 - y); dy++) {
-            const half = reach[Math.abs(dy)];
-            const line = (y + dy) * width;
-            after.fill(value, line + Math.max(0, start - half), line + Math.min(width, end + half));
-          }
-          start = other < 0 ? -1 : row.indexOf(value, other);
+        changes.fill(0);
+        for (let x = 0; x < width; x++) {
+          const distance = far[y * width + x];
+          if (distance > radius) continue;
+          changes[Math.max(0, x - reach[distance])]++;
+          changes[Math.min(width, x + reach[distance] + 1)]--;
+        }
+        for (let x = 0, reached = 0; x < width; x++) {
+          reached += changes[x];
+          if (reached) after[y * width + x] = value;
         }
       }
       this.replace(after);
@@ -244,6 +250,16 @@
       }
       this.onChange(area);
     }
+  }
+
+  /** For each pixel, how far the next pixel with this value is above or below it, at most `most`, which is below 256. */
+  function distancesInColumns(data, width, height, value, most) {
+    const far = new Uint8Array(width * height);
+    for (let at = 0; at < far.length; at++) {
+      far[at] = data[at] === value ? 0 : at < width ? most : Math.min(most, far[at - width] + 1);
+    }
+    for (let at = far.length - width - 1; at >= 0; at--) far[at] = Math.min(far[at], far[at + width] + 1);
+    return far;
   }
 
   function differs(before, after, { left, top, right, bottom }, width) {

@@ -16,12 +16,19 @@
   let list = []; // of { id, name, hasMask }
   let current = null;
   let mask = null;
-  let digest = ""; // of the file that was loaded or saved
+  let loaded = null; // { digest, photograph } of the files that were loaded or saved
+  let turn = 0; // of showing a picture: an answer to an earlier one is dropped
   let value = 1; // what the brush writes: 1 paints, 0 erases
   let diameter = FIRST_BRUSH;
   let brushAt = null; // the middle of the brush, in pixels of the picture
   let stroke = null; // { from, value } while the pointer or a key paints
   let saving = null;
+  const QUESTIONS = {
+    empty: [["saveEmpty", "empty"]],
+    grey: [["replaceGrey", "grey"]],
+    changed: [["loadTheirs", "load"], ["replaceTheirs", "replace"]],
+    photograph: [["loadPhotograph", "load"]],
+  };
 
   // ------------------------------------------------------------------------------------------- what is shown
 
@@ -40,7 +47,7 @@
     for (const id of ["grow", "shrink", "clear", "save"]) byId(id).disabled = !mask;
     const changed = Boolean(mask?.hasChanged());
     byId("save").classList.toggle("wanted", changed);
-    if (mask) say(text(changed ? "unsaved" : digest ? "savedMask" : "noMask"));
+    if (mask) say(text(changed ? "unsaved" : loaded.digest ? "savedMask" : "noMask"));
   }
 
   function drawList() {
@@ -84,6 +91,7 @@
   // ---------------------------------------------------------------------------------------- pictures and masks
 
   async function show(one) {
+    const mine = ++turn;
     current = one;
     mask = null;
     stroke = null;
@@ -93,24 +101,27 @@
     document.title = shown(one.name);
     drawList();
     view.show("", null);
+    delete board.dataset.shown;
     history.replaceState(null, "", `#picture=${one.id}`);
     try {
-      const loaded = await masks.load(one.id);
-      if (current !== one) return;
-      digest = loaded.digest;
-      mask = new Mask(loaded.width, loaded.height, loaded.bits, view.changed);
-      view.show(masks.imageOf(one.id), mask);
+      const found = await masks.load(one.id);
+      if (turn !== mine) return;
+      loaded = { digest: found.digest, photograph: found.photograph };
+      mask = new Mask(found.width, found.height, found.bits, view.changed);
+      view.show(masks.imageOf(one.id, found.photograph), mask);
       brushAt = { x: mask.width / 2, y: mask.height / 2 };
       board.dataset.shown = one.id;
     } catch (error) {
-      if (current !== one) return;
-      delete board.dataset.shown;
+      if (turn !== mine) return;
       say("");
       complain(shown(error.message));
     }
     drawState();
     drawRing();
   }
+  byId("photo").addEventListener("error", () => {
+    if (mask) complain(text("photographGone"));
+  });
 
   const answered = (question, choices) =>
     new Promise((resolve) => {
@@ -128,52 +139,67 @@
       byId("ask").showModal();
     });
 
-  /** Saves the mask if it has changed. Returns whether nothing is left to save. */
+  /** Saves the mask if it has changed, one save after another. Returns whether nothing is left to save. */
   async function save() {
-    if (saving) await saving;
+    end();
+    while (saving) await saving;
     if (!mask?.hasChanged()) return true;
-    saving = attempt(current, mask, false).catch((error) => {
-      complain(shown(error.message));
-      return false;
-    });
+    saving = attempt(current, mask, loaded, new Set())
+      .catch((error) => {
+        complain(shown(error.message));
+        return false;
+      })
+      .finally(() => {
+        saving = null;
+      });
     const isSaved = await saving;
-    saving = null;
     drawState();
     drawList();
     return isSaved;
   }
 
-  async function attempt(one, wanted, mayBeEmpty) {
+  async function attempt(one, wanted, from, may) {
     const now = wanted.now();
     try {
       say(text("savingMask"));
-      digest = await masks.save(one.id, wanted.bits(), digest, mayBeEmpty);
+      from.digest = await masks.save(one.id, wanted.bits(), from, may);
     } catch (error) {
-      if (error.kind === "empty") {
-        const choice = await answered(text("askEmpty"), [["saveEmpty", "save"], ["cancel", ""]]);
-        return choice === "save" ? attempt(one, wanted, true) : false;
-      }
-      if (error.kind !== "changed") throw error;
-      const choice = await answered(text("askChanged"), [["loadTheirs", "load"], ["replaceTheirs", "replace"], ["cancel", ""]]);
+      const choices = QUESTIONS[error.kind];
+      if (!choices) throw error;
+      const choice = await answered(text(`ask.${error.kind}`), [...choices, ["cancel", ""]]);
       if (choice === "load") await show(one);
-      if (choice !== "replace") return false;
-      digest = (await masks.load(one.id)).digest;
-      return attempt(one, wanted, mayBeEmpty);
+      if (choice === "load" || !choice) return false;
+      if (choice === "replace") from.digest = (await masks.load(one.id)).digest;
+      else may.add(choice);
+      return attempt(one, wanted, from, may);
     }
     wanted.saved(now);
-    one.hasMask = digest !== "";
+    one.hasMask = from.digest !== "";
     complain("");
     return !wanted.hasChanged();
   }
 
-  async function go(one) {
-    if (one && one !== current && (await save())) await show(one);
-    else drawList();
+  let going = Promise.resolve();
+
+  /** Shows another picture when the present one is saved; one after another, so keys may be quick. */
+  function go(one) {
+    going = going.then(async () => {
+      if (one && one !== current && (await save())) await show(one);
+      else drawList();
+    });
+    return going;
   }
 
+  let next = null; // the picture that the last step asked for, until it is shown
+
   function step(by) {
-    const { offered, index } = drawList();
-    go(offered[index + by]);
+    const { offered } = drawList();
+    const one = offered[offered.indexOf(next ?? current) + by];
+    if (!one) return;
+    next = one;
+    go(one).finally(() => {
+      if (next === one) next = null;
+    });
   }
 
   // ------------------------------------------------------------------------------------------------- painting
@@ -362,6 +388,7 @@
   board.addEventListener("blur", () => end());
 
   window.addEventListener("beforeunload", (event) => {
+    end();
     if (mask?.hasChanged() || saving) event.preventDefault();
   });
   view.onMove(drawRing);

@@ -15,6 +15,7 @@
 
   async function send(entry, one, before) {
     try {
+      if (store.gone) throw new TypeError();
       const body = JSON.stringify({ id: entry.id, line: one.line, mark: one.mark });
       const answer = await fetch("judge", { method: "POST", headers: { "Content-Type": "application/json" }, body });
       if (!answer.ok) throw new Error(await adacode.saidBy(answer));
@@ -22,6 +23,7 @@
       complain("");
     } catch (error) {
       judge.put(entry, before, one);
+      store.gone ||= error instanceof TypeError;
       const reason = error instanceof TypeError ? text("serverGone") : adacode.shown(error.message);
       complain(text("notSaved", { reason }));
     }
@@ -44,5 +46,6 @@
   });
   store.onChange(() => {
     paint.hidden = !store.state?.painting;
+    if (store.gone && alert.hidden) complain(text("serverGone"));
   });
 })();

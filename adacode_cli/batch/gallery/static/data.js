@@ -21,6 +21,7 @@
     state: null,
     failed: null,
     loading: true,
+    gone: false, // The server has ended.
     version: 0, // of the entries
     entries,
     onChange: (listener) => listeners.push(listener),
@@ -91,19 +92,27 @@
   const look = async () => {
     const before = store.state;
     await load(`data/state.js?${Date.now()}`);
-    const { lines, linesOfAPart, running } = store.state;
+    const { lines, linesOfAPart, running, made } = store.state;
     if (store.state.served) await load(`data/judged.js?${Date.now()}`);
     const ended = before.running && !running;
-    if (lines !== before.lines || ended) {
+    const isAnew = ended || made !== before.made;
+    if (lines !== before.lines || isAnew) {
       details.clear();
-      await loadParts(ended ? 0 : Math.floor(before.lines / linesOfAPart), `?${Date.now()}`);
+      await loadParts(isAnew ? 0 : Math.floor(before.lines / linesOfAPart), `?${Date.now()}`);
     }
     changed();
   };
 
+  // A served page stops at the first failure: if its server has ended, another program may take the port, and its scripts
+  // are not ours.
+  const failed = () => {
+    store.gone = Boolean(store.state.served);
+    if (store.gone) changed();
+  };
+
   const follow = () => {
-    if (!store.state.running && !store.state.served) return;
-    setTimeout(() => look().catch(() => {}).then(follow), LOOK_EVERY_MS);
+    if (store.gone || (!store.state.running && !store.state.served)) return;
+    setTimeout(() => (store.gone ? undefined : look().catch(failed).then(follow)), LOOK_EVERY_MS);
   };
 
   store.isStale = () => Date.now() - new Date(store.state.updated).getTime() > STALE_MS;

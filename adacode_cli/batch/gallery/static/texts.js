@@ -51,11 +51,16 @@ adacode.TEXTS = {
   savingMask: "saving …",
   masksIn: "Masks are saved in {folder}.",
   noPictureToPaint: "There is no picture of this address on which a mask can be painted.",
-  askEmpty: "There is a mask for this picture, and you have removed all of it. Save the mask without any hole?",
+  "ask.empty": "There is a mask for this picture, and you have removed all of it. Save the mask without any hole?",
   saveEmpty: "Save it without a hole",
-  askChanged: "Somebody else has changed the mask of this picture since you opened it.",
+  "ask.changed": "Somebody else has changed the mask of this picture since you opened it.",
   loadTheirs: "Load the other mask, and drop mine",
   replaceTheirs: "Replace the other mask",
+  "ask.grey": "The file of this mask is more than black and white: greys, or strokes on a layer. Saving makes it black and white.",
+  replaceGrey: "Make it black and white",
+  "ask.photograph": "The photograph has changed since you opened it, so what you have painted may not fit any more.",
+  loadPhotograph: "Load it again, and drop what I have painted",
+  photographGone: "The picture cannot be shown any more: its file may have changed. Load the page again.",
   cancel: "Cancel",
   paintKeys:
     "B paints, E erases; the right mouse button, Alt and the end of a pen erase too. [ and ] change the size of the brush.\n" +
