@@ -2,7 +2,8 @@
 
 A process of its own starts it, in a session of its own: a terminal or a service that sends a signal to all processes of
 the run does not reach the cluster, which the run needs until it has stopped. That process ends the cluster as soon as
-the run closes its pipe, or has ended in any way. Nobody else can connect: the cluster asks for a password of this run.
+the run closes its pipe, or has ended in any way. Nobody else can connect: the cluster listens at 127.0.0.1 only, and
+asks for a password of this run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from adacode_cli.errors import DeviceError, reason
 _OBJECTS_BYTES = 100 << 20  # Files are read and written by the workers, so hardly anything passes through Ray.
 # Paths of sockets have at most 107 bytes, and Ray adds about 80.
 _MAX_FOLDER_BYTES = 24
+# Ray takes the machine's own address in the place of 127.0.0.1, and then listens on all of them, unless it is told that
+# there are no clusters on this system. That is what it assumes by itself on Windows and macOS.
+_LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _REMOVING_S, _TIMES_ABSENT = 20.0, 10
 
 
@@ -30,8 +34,7 @@ _REMOVING_S, _TIMES_ABSENT = 20.0, 10
 def local_cluster(*, cpus: int, gpus: int) -> Iterator[str]:
     """Within the block, there is a cluster with these devices; its address. Raises DeviceError."""
     # For this process too, before it imports ray.
-    password = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    os.environ.update(password)
+    os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **_LOOPBACK_ONLY})
     command = [sys.executable, "-m", __name__, str(cpus), str(gpus)]
     try:
         process = subprocess.Popen(
