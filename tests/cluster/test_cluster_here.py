@@ -34,6 +34,14 @@ class Leftovers:
         """Whether there is nothing, and no process of such a cluster."""
         return not self.sessions() and not self._all_files() - self._files
 
+    def open_to_others(self) -> list[Path]:
+        """The folders of clusters that other users may look into."""
+        found = []
+        for path in self._all_files() - self._files:
+            with suppress(OSError):  # a cluster has ended meanwhile
+                found += [path] if path.stat().st_mode & 0o077 and path.is_dir() else []
+        return found
+
     def _all_sessions(self, run: int | None = None) -> set[int]:
         found = set()
         for path in Path("/proc").glob("[0-9]*"):
@@ -105,6 +113,7 @@ def test_the_cluster_ends_with_a_run_that_is_killed(adacode, photos, tmp_path, l
     written = out / ".adacode" / "journal.jsonl"
     with adacode.start("sr", "p", "--weights", "wait", *RAY, env=ENV) as process:
         until(lambda: written.exists() and len(journal(out)) == 1, process)
+        assert left.open_to_others() == []
         process.kill()
         process.communicate(timeout=PATIENCE_S)
     assert comes(left.nothing)

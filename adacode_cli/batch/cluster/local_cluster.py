@@ -22,8 +22,8 @@ from pathlib import Path
 from adacode_cli.errors import DeviceError, reason
 
 _OBJECTS_BYTES = 100 << 20  # Files are read and written by the workers, so hardly anything passes through Ray.
-# Paths of sockets have at most 107 bytes, and Ray adds about 80.
-_MAX_FOLDER_BYTES = 24
+# Paths of sockets have at most 107 bytes, and the two folders of a run and Ray's own ones add about 88.
+_MAX_FOLDER_BYTES = 18
 # Ray takes the machine's own address in the place of 127.0.0.1, and then listens on all of them, unless it is told that
 # there are no clusters on this system. That is what it assumes by itself on Windows and macOS.
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -96,7 +96,7 @@ def _hold(cpus: int, gpus: int) -> None:
             log_to_driver=False,
             configure_logging=False,
             object_store_memory=_OBJECTS_BYTES,
-            _temp_dir=folder,
+            _temp_dir=os.path.join(folder, "r"),  # noqa: PTH118 (Ray lets everybody write there, so it is a folder inside)
             _node_ip_address="127.0.0.1",
         )
         print("address", ray.get_runtime_context().gcs_address, flush=True)
