@@ -92,12 +92,13 @@ def request_of(
     Raises WeightsError.
     """
     from adacode_cli.batch.cluster.executor import ClusterRequest
+    from adacode_cli.batch.cluster.shared import folders_beside
 
     carried = carried_by(description) if options.address is not None else None
     device = "auto" if options.device == "all" else options.device
     local = [path for path in inputs if not is_remote(path)]
-    places = (options.output, options.save_weights_map, options.quarantine)
-    is_local = bool(local) or any(place is not None and not is_remote(place) for place in places)
+    is_output_local = options.output is not None and not is_remote(options.output)
+    is_local = bool(local) or is_output_local or bool(folders_beside(description))
     return ClusterRequest(
         options.address,
         options.num_workers,

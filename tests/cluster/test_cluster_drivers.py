@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 from adacode_process import default_signals
 from ray_cluster import PATIENCE_S, until, write_photos
@@ -12,6 +14,14 @@ from test_cluster_runs import claims, events, linux, ray, tree
 __all__ = ["ray"]
 SHARE = ("--num-workers", "1", "--worker-cpus", "1")
 DRIVER = {"start_new_session": True, "preexec_fn": default_signals}
+
+# What Ray tells of the drivers of a cluster.
+ASKS = """
+import sys
+from ray._raylet import GcsClient
+for job in GcsClient(address=sys.argv[1]).get_all_job_info().values():
+    print(job.entrypoint)
+"""
 
 
 @linux
@@ -39,3 +49,8 @@ def test_parts_of_many_small_files_and_a_watch_share_the_cpus_of_a_cluster(adaco
     assert tree(out) == tree(tmp_path / "here")
     assert len(tree(out)) == 120
     assert claims(out) == []
+    # Command lines may have passwords in addresses.
+    asking = [sys.executable, "-c", ASKS, cluster.address]
+    told = subprocess.check_output(asking, env={**os.environ, **env}, text=True)
+    assert told.splitlines().count("adacode") >= 3
+    assert "--weights" not in told

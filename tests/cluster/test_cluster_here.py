@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,19 +26,29 @@ class Leftovers:
     def __init__(self) -> None:
         self._sessions, self._files = self._all_sessions(), self._all_files()
 
-    def sessions(self) -> set[int]:
-        """The sessions of processes of clusters that runs have started."""
-        return self._all_sessions() - self._sessions
+    def sessions(self, run: int | None = None) -> set[int]:
+        """The sessions of processes of clusters that runs have started, or that one run has, by its process number."""
+        return self._all_sessions(run) - self._sessions
 
     def nothing(self) -> bool:
         """Whether there is nothing, and no process of such a cluster."""
         return not self.sessions() and not self._all_files() - self._files
 
-    def _all_sessions(self) -> set[int]:
+    def open_to_others(self) -> list[Path]:
+        """The folders of clusters that other users may look into."""
+        found = []
+        for path in self._all_files() - self._files:
+            with suppress(OSError):  # a cluster has ended meanwhile
+                found += [path] if path.stat().st_mode & 0o077 and path.is_dir() else []
+        return found
+
+    def _all_sessions(self, run: int | None = None) -> set[int]:
         found = set()
         for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended meanwhile
-                if b"adacode_cli.batch.cluster.local_cluster" in (path / "cmdline").read_bytes():
+                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+                is_cluster = b"adacode_cli.batch.cluster.local_cluster" in (path / "cmdline").read_bytes()
+                if is_cluster and run in (None, parent):
                     found.add(os.getsid(int(path.name)))
         return found
 
@@ -53,6 +64,17 @@ def processes_of(session: int) -> dict[str, int]:
             if os.getsid(int(path.name)) == session:
                 found[(path / "comm").read_text().strip()] = int(path.name)
     return found
+
+
+def listening(processes: Iterable[int]) -> set[str]:
+    """The addresses where these processes listen, in hexadecimal."""
+    sockets = set()
+    for number in processes:
+        for path in Path(f"/proc/{number}/fd").iterdir():
+            with suppress(OSError):
+                sockets.add(str(path.readlink()).removeprefix("socket:[").removesuffix("]"))
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets}
 
 
 @pytest.fixture
@@ -78,7 +100,7 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_cluster(adacode, photos, 
 def test_a_start_that_is_stopped_leaves_nothing(adacode, photos, left):
     photos(24, 24)
     with adacode.start("sr", "p", "--weights", "nearest", *RAY, env=ENV, **SIGNALLED) as process:
-        until(left.sessions, process)
+        until(lambda: left.sessions(process.pid), process)
         time.sleep(3.0)  # It imports Ray, or connects, or waits for its workers.
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=PATIENCE_S)
@@ -91,6 +113,7 @@ def test_the_cluster_ends_with_a_run_that_is_killed(adacode, photos, tmp_path, l
     written = out / ".adacode" / "journal.jsonl"
     with adacode.start("sr", "p", "--weights", "wait", *RAY, env=ENV) as process:
         until(lambda: written.exists() and len(journal(out)) == 1, process)
+        assert left.open_to_others() == []
         process.kill()
         process.communicate(timeout=PATIENCE_S)
     assert comes(left.nothing)
@@ -106,13 +129,16 @@ def test_a_cluster_that_is_gone_ends_the_run_which_the_same_command_finishes(ada
     command = ("sr", "p", "--weights", "pause", "--json", *RAY)
     with adacode.start(*command, env=env) as process:
         until(lambda: tree(out), process)
-        (session,) = left.sessions()
+        (session,) = left.sessions(process.pid)
+        addresses = listening([process.pid, *processes_of(session).values()])
+        assert addresses
+        assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1 in both families
         for name in ("gcs_server", "raylet"):
             os.kill(processes_of(session)[name], signal.SIGKILL)
         stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 5, stdout
     message = events(stdout)[-1]["error"]["message"]
-    assert message.startswith("the Ray cluster at ")
+    assert message.startswith("the Ray cluster at 127.0.0.1:")
     assert message.endswith(" does not answer any more")
     assert stderr == b""
     go_on.touch()

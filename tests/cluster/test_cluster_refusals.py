@@ -185,6 +185,8 @@ def test_workers_with_cpus_of_their_own_leave_the_rest_to_others():
     assert [needs for _, needs in found] == [Needs(2, machine="a")] * 2 + [Needs(2, machine="b")]
     found = placements_on([Machine(32, 4)], ClusterRequest("a", None, worker_cpus=6))
     assert [needs for _, needs in found] == [Needs(6, 1)] * 4
+    found = placements_on([Machine(32, 8), Machine(4, 2)], ClusterRequest("a", None, worker_cpus=6))
+    assert [needs for _, needs in found] == [Needs(6, 1)] * 5  # The other GPUs have no CPUs left.
     with pytest.raises(DeviceError, match=r"--worker-cpus 9: no machine of the Ray cluster has so many CPUs; .* has 8"):
         placements_on([Machine(8, 0)], ClusterRequest("a", None, worker_cpus=9))
 

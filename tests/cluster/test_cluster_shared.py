@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,10 @@ from adacode_cli.batch.masks import OneFile
 from adacode_cli.batch.output_files import write_new
 from adacode_cli.batch.worker import WorkerPlacement, WorkerTask
 from adacode_cli.batch.worker_handle import Given
+from adacode_cli.cli.cluster import request_of
+from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.errors import InputError, OutputError, UsageError
+from adacode_cli.storage.path import path_of
 
 TASK = WorkerTask(Description(NetworkDescription(), "sr"), WorkerPlacement("cpu", 1, 1), False, 1.0, None)
 
@@ -119,3 +123,10 @@ def test_marks_leave_nothing(tmp_path):
     with marked([tmp_path / "new" / "maps", tmp_path / "kept"]) as marks:
         assert len(marks) == 2
     assert [path.name for path in tmp_path.rglob("*")] == ["kept", "map.png"]
+
+
+def test_a_local_folder_of_masks_beside_addresses_needs_the_working_directory_of_the_run():
+    inputs = [path_of("memory://museum/scans")]
+    options = RestoreOptions(output=path_of("memory://museum/large"))
+    assert not request_of(options, TASK.description, inputs, ()).is_local
+    assert request_of(options, replace(TASK.description, masks_dir=Path("masks")), inputs, ()).is_local

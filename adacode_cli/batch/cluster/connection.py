@@ -113,6 +113,10 @@ def _say_nothing(*_arguments: object, **_more: object) -> None:
     """For what Ray would print."""
 
 
+def _own_name() -> str:
+    return "adacode"
+
+
 def _last_started() -> str | None:
     """The address of the cluster that was started last on this machine."""
     from ray._private.utils import read_ray_address
@@ -134,6 +138,8 @@ def connected(address: str) -> Iterator[None]:
     try:
         # Ray prints on standard output what it sees of workers that have died; the run reports that itself.
         ray._private.worker.print_to_stdstream = _say_nothing
+        # Ray would tell the command line of this process to whoever asks the cluster, with passwords in addresses.
+        ray._private.utils.get_entrypoint_name = _own_name
         ray.init(address=address, log_to_driver=False, configure_logging=False, job_config=job_config())
     except Exception as error:
         reason = str(error).strip().splitlines()

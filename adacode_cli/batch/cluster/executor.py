@@ -168,7 +168,7 @@ def placements_on(found: Sequence[Machine], request: ClusterRequest) -> list[tup
         cpus = min(min(_CPUS_BESIDE_GPU, machine.cpus // machine.gpus) for machine in with_gpus)
         if request.worker_cpus is not None:
             cpus = request.worker_cpus
-            _large_enough(with_gpus, cpus)
+            gpus = sum(min(machine.gpus, machine.cpus // cpus) for machine in _large_enough(with_gpus, cpus))
         return [(WorkerPlacement("cuda", None, most), Needs(cpus, 1))] * (request.num_workers or gpus)
     with_cpus = [machine for machine in found if machine.cpus]
     if request.worker_cpus is not None:

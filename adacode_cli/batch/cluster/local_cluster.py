@@ -2,7 +2,8 @@
 
 A process of its own starts it, in a session of its own: a terminal or a service that sends a signal to all processes of
 the run does not reach the cluster, which the run needs until it has stopped. That process ends the cluster as soon as
-the run closes its pipe, or has ended in any way. Nobody else can connect: the cluster asks for a password of this run.
+the run closes its pipe, or has ended in any way. Nobody else can connect: the cluster listens at 127.0.0.1 only, and
+asks for a password of this run.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from pathlib import Path
 from adacode_cli.errors import DeviceError, reason
 
 _OBJECTS_BYTES = 100 << 20  # Files are read and written by the workers, so hardly anything passes through Ray.
-# Paths of sockets have at most 107 bytes, and Ray adds about 80.
-_MAX_FOLDER_BYTES = 24
+# Paths of sockets have at most 107 bytes, and the two folders of a run and Ray's own ones add about 88.
+_MAX_FOLDER_BYTES = 18
+# Ray takes the machine's own address in the place of 127.0.0.1, and then listens on all of them, unless it is told that
+# there are no clusters on this system. That is what it assumes by itself on Windows and macOS.
+_LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _REMOVING_S, _TIMES_ABSENT = 20.0, 10
 
 
@@ -30,8 +34,7 @@ _REMOVING_S, _TIMES_ABSENT = 20.0, 10
 def local_cluster(*, cpus: int, gpus: int) -> Iterator[str]:
     """Within the block, there is a cluster with these devices; its address. Raises DeviceError."""
     # For this process too, before it imports ray.
-    password = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    os.environ.update(password)
+    os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **_LOOPBACK_ONLY})
     command = [sys.executable, "-m", __name__, str(cpus), str(gpus)]
     try:
         process = subprocess.Popen(
@@ -93,7 +96,7 @@ def _hold(cpus: int, gpus: int) -> None:
             log_to_driver=False,
             configure_logging=False,
             object_store_memory=_OBJECTS_BYTES,
-            _temp_dir=folder,
+            _temp_dir=os.path.join(folder, "r"),  # noqa: PTH118 (Ray lets everybody write there, so it is a folder inside)
             _node_ip_address="127.0.0.1",
         )
         print("address", ray.get_runtime_context().gcs_address, flush=True)
