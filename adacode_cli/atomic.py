@@ -108,14 +108,15 @@ def write_under_free_name(target: Path, data: bytes) -> Path:
                 file.write(data)
                 file.flush()
                 sync(file.fileno())
-            path = next(path for path in _numbered(target) if _has(path, data) or _takes_name(temporary, path))
+            path = next(path for path in numbered(target) if _has(path, data) or _takes_name(temporary, path))
             sync_directory(target.parent)
         finally:
             _discard(temporary)
     return path
 
 
-def _numbered(target: Path) -> Iterator[Path]:
+def numbered(target: Path) -> Iterator[Path]:
+    """`target`, and the names beside it: for `a.png`, `a-2.png`, `a-3.png` and so on, without an end."""
     yield target
     for number in count(2):
         yield target.with_name(f"{target.stem}-{number}{target.suffix}")

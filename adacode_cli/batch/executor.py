@@ -31,6 +31,7 @@ from adacode_cli.batch.stages import (
     OnPage,
     Read,
     Stages,
+    facts_of,
     no_listener,
     output_format,
 )
@@ -177,8 +178,9 @@ class JobPassage:
         assert self.made is not None, "`read` comes before"
         job, side_files = self.job, []
         with self._running():
+            facts = facts_of(self.made)
             for path, content in self._stages.side_files(job, inferred):
-                write_new(path, content)
+                write_new(path, content, facts=facts, replaces=job.may_replace_beside(path))
                 side_files.append((str(path.absolute()), content_of(content)))
                 self.made = replace(self.made, side_files=tuple(side_files))
             written = self._stages.write(job, inferred, self.made, self._times_ns)

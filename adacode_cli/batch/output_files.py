@@ -7,6 +7,7 @@ import mimetypes
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from adacode_cli import atomic, formats
@@ -14,8 +15,8 @@ from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.lease import check_leases
 from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.errors import OutputError, is_full, reason
-from adacode_cli.storage import objects
-from adacode_cli.storage.path import is_remote
+from adacode_cli.storage import listing, objects
+from adacode_cli.storage.path import RemotePath, is_remote
 
 # Formats that the tables of Python may not have.
 _MEDIA_TYPES = {
@@ -25,6 +26,7 @@ _MEDIA_TYPES = {
     "webp": "image/webp",
     "heic": "image/heic",
 }
+_MARK = "beside.json"
 
 
 def write_new(
@@ -54,6 +56,26 @@ def write_new(
     return 0
 
 
+def write_under_free_name(target: Path, data: bytes) -> Path:
+    """Writes `data` without replacing a file, as `atomic.write_under_free_name` does, and creates the directories.
+
+    Raises OutputError, and JournalError as `write_new` does.
+    """
+    if not is_remote(target):
+        make_directory(target.parent)
+        return atomic.write_under_free_name(target, data)
+    check_leases()
+    names = (target.with_name(one.name) for one in atomic.numbered(target))
+    return next(path for path in names if is_remote(path) and objects.creates(path, data, media_type(target)))
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Removes the temporary files that killed processes left beside those of the paths that are on a disk."""
+    for path in paths:
+        if not is_remote(path):
+            atomic.remove_leftovers(path)
+
+
 def media_type(target: Path) -> str:
     """The content type of an output, by its name."""
     format = formats.of_suffix(target.suffix)
@@ -62,11 +84,36 @@ def media_type(target: Path) -> str:
 
 
 def mark_as_output_folder(folder: Path) -> None:
-    """Creates the state directory in a folder that is new or empty, which marks it as one without originals."""
+    """Creates the state directory in a folder that is new or empty, which marks it as one without originals.
+
+    Raises OutputError.
+    """
+    if is_remote(folder):
+        _mark_in_store(folder)
+        return
     with suppress(OSError):
         if holds_files(folder):
             return
     make_directory(folder / STATE)
+
+
+@cache
+def _mark_in_store(folder: RemotePath) -> None:
+    """Writes an object into the state directory, without which there is none. A process looks once."""
+    if not listing.first_entries(folder, OutputError):
+        content = b'{"holds": "files that adacode wrote beside its outputs"}\n'
+        objects.creates(folder / STATE / _MARK, content, "application/json")
+
+
+def holds_files_of_others(folder: Path) -> bool:
+    """Whether a folder contains files and is not marked as one of outputs. Raises OutputError for one in a store."""
+    if is_remote(folder):
+        entries = listing.first_entries(folder, OutputError)
+        return bool(entries) and not listing.first_entries(folder / STATE, OutputError)
+    try:
+        return holds_files(folder) and not (folder / STATE).is_dir()
+    except OSError:  # It does not exist yet; if it cannot be read, the error is reported when it is written to.
+        return False
 
 
 def make_directory(directory: Path) -> None:

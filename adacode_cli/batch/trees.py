@@ -19,12 +19,13 @@ from typing import Protocol
 
 from adacode_cli import atomic
 from adacode_cli.batch.claims import Claims, Holder, claimed, folder_of
-from adacode_cli.batch.contents import Content, holds
+from adacode_cli.batch.contents import Content, holds, holds_any
 from adacode_cli.batch.gallery.folder import Gallery
 from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.kept import identity
 from adacode_cli.batch.lease import Waiting
 from adacode_cli.batch.outcome import Made, Outcome, OutputState
+from adacode_cli.batch.output_files import remove_leftovers
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
 from adacode_cli.batch.remote_outputs import RemoteOutputs
@@ -32,7 +33,8 @@ from adacode_cli.batch.remote_tree import RemoteTree, close_all
 from adacode_cli.batch.report import REPORT, Report, write_report
 from adacode_cli.errors import OutputError
 from adacode_cli.sizes import AS_LARGE_ALREADY
-from adacode_cli.storage.path import is_remote, is_remote_text
+from adacode_cli.storage.objects import Replaces
+from adacode_cli.storage.path import is_remote, is_remote_text, path_from
 from adacode_cli.storage.refusals import EXISTS
 
 
@@ -107,7 +109,7 @@ class Known:
         return OutputState.DONE if is_same else OutputState.TO_MAKE
 
     def _is_whole(self, job: Job, record: Record) -> bool:
-        beside = ((Path(path), content) for path, content in record.side_files)
+        beside = ((path_from(path), content) for path, content in record.side_files)
         return self._is_intact(job, record) and all(holds(path, content) for path, content in beside)
 
 
@@ -219,21 +221,24 @@ class Trees:
             self.outputs.in_flight.add((job.root, job.name))
         return standing is not Standing.UNKNOWN
 
-    def wrote(self, job: Job, path: Path, unchanged: bool = False) -> bool:
-        """Whether a run wrote `path` beside the output of `job`, or may have been writing it.
+    def may_replace(self, job: Job, path: Path, unchanged: bool = False) -> Replaces:
+        """Which file `path` beside the output of `job` this run may replace: any, if a run wrote it; one that states
+        the same source, if a killed run may have been writing it; otherwise none.
 
         unchanged: and it has not been edited since.
         """
         tree = self._tree(job.root)
         known_files = tree.journal.side_files(job.name)
-        if unchanged and any(Path(recorded) == path.absolute() for recorded, _ in known_files):
-            return any(holds(path, content) for _, content in known_files)
+        if unchanged and any(path_from(recorded) == path.absolute() for recorded, _ in known_files):
+            is_own = holds_any(path, [content for _, content in known_files])
+            return Replaces.ANYTHING if is_own else Replaces.NOTHING
         if any(_is_file(path, *known) for known in known_files):
-            return True
+            return Replaces.ANYTHING
         # Claims are read again, and before the journal: a process writes its line before it releases its claim.
-        if claimed(job.name, tree.claims.names()) or claimed(job.name, tree.claim_names):
-            return True
-        return any(_is_file(path, *known) for known in tree.journal.side_files(job.name))
+        if claimed(job.name, tree.claim_names) or claimed(job.name, tree.claims.names()):
+            return Replaces.OWN
+        is_new = any(_is_file(path, *known) for known in tree.journal.side_files(job.name))
+        return Replaces.ANYTHING if is_new else Replaces.NOTHING
 
     def with_weights(self, weights: str, jobs: Sequence[Job]) -> None:
         """Sets the digest of the weights. Raises OutputError for outputs of other weights that must not be replaced."""
@@ -253,12 +258,16 @@ class Trees:
         @cache
         def folders() -> Collection[str]:
             """All folders to which this run writes; only computed if there are claims."""
-            return {folder_of(path) for job in jobs for path in paths(job)}
+            return {folder_of(path) for job in jobs for path in paths(job) if not is_remote(path)}
 
         for root in {job.root for job in jobs}:
             tree = self._tree(root)
             if isinstance(tree, RemoteTree):
-                tree.claims.expect(job.name for job in jobs if job.root == root)
+                of_tree = [job for job in jobs if job.root == root]
+                tree.claims.expect(job.name for job in of_tree)
+                for job in of_tree:  # Files beside the outputs may be on a disk.
+                    if claimed(job.name, tree.claim_names):
+                        remove_leftovers(paths(job))
                 continue
             tree.claims.clean(folders)
             atomic.remove_leftovers(root / REPORT)
@@ -266,7 +275,9 @@ class Trees:
     def claim(self, job: Job, paths: Sequence[Path]) -> Held | None:
         """Claims a job's output; returns None while another process has the claim. Raises OutputError."""
         tree = self._tree(job.root)
-        return tree.claims.take(job.name) if isinstance(tree, RemoteTree) else tree.claims.take(job.name, paths)
+        if isinstance(tree, RemoteTree):
+            return tree.claims.take(job.name)
+        return tree.claims.take(job.name, [path for path in paths if not is_remote(path)])
 
     def holder(self, job: Job) -> Holder:
         """The holder of the claim on a job's output, as far as the claim states it."""
@@ -342,7 +353,7 @@ def outputs_in(root: Path) -> Callable[[str], bool] | None:
         return None
     in_flight, journal, top = Claims(root).names(), Journal(root), root.absolute()
     records = journal.records()
-    side_files = (Path(path) for path, _ in journal.all_side_files())
+    side_files = (Path(path) for path, _ in journal.all_side_files() if not is_remote_text(path))
     others = {path.relative_to(top).as_posix() for path in side_files if path.is_relative_to(top)}
     return lambda name: name in records or name in others or claimed(name, in_flight)
 
@@ -408,6 +419,6 @@ def _is_of(job: Job, record: Record) -> bool:
 
 def _is_file(path: Path, recorded: str, content: Content) -> bool:
     """Whether a file is the one that a record names: by its path, or by its content if folders were moved."""
-    if Path(recorded) == path.absolute():
+    if path_from(recorded) == path.absolute():
         return True
-    return Path(recorded).name == path.name and holds(path, content)
+    return path_from(recorded).name == path.name and holds(path, content)

@@ -26,6 +26,7 @@ _KEPT, _CONSOLE = "What is kept", "What is shown"
 _output, _selection, _model, _kept, _console = (
     partial(typer.Option, rich_help_panel=panel) for panel in (_OUTPUT, _SELECTION, _MODEL, _KEPT, _CONSOLE)
 )
+_beside = partial(_output, metavar="DIR", parser=option_values.place)
 
 _WHERE = NoEffectOnResult("It sets the places and names of outputs.")
 _WHICH = NoEffectOnResult("It chooses files; each file becomes the same as in any other run.")
@@ -138,10 +139,7 @@ class RestoreOptions:
     ] = True
     quarantine: Annotated[
         Path | None,
-        _output(
-            metavar="DIR",
-            help="Write results that the guard refused to this directory; files there are never replaced.",
-        ),
+        _beside(help="Write results that the guard refused to this directory; files there are never replaced."),
         NoEffectOnResult("A result that was refused is not an output."),
     ] = None
     isolate: Annotated[
@@ -252,10 +250,7 @@ class RestoreOptions:
     overwrite: Annotated[bool, flag("--overwrite", panel=_OUTPUT, help="Replace outputs that exist."), _AGAIN] = False
     save_weights_map: Annotated[
         Path | None,
-        _output(
-            metavar="DIR",
-            help="Also write a map for each image to this directory: which basis codebook was used where.",
-        ),
+        _beside(help="Also write a map for each image to this directory: which basis codebook was used where."),
     ] = None
 
     include: Annotated[
