@@ -88,3 +88,106 @@ def test_masks_and_maps_are_those_of_a_disk_and_are_known_to_later_runs(adacode,
     # The folders of files beside outputs are no inputs of later runs.
     plan = adacode("sr", "s3://museum", "-o", "x", "--dry-run", **store.env)
     assert plan.stdout.count(b" -> ") == 2, plan.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "place"),
+    [("photos", "local/out", STORE), ("s3://museum/scans", "s3://museum/out", LOCAL)],
+    ids=["up", "down"],
+)
+def test_only_one_of_them_may_be_in_a_store(adacode, store, marked, tmp_path, source, output, place):
+    for _ in range(2):
+        result = adacode("inpaint", source, *SCANS[2:], "-o", output, *beside(place), **store.env)
+        assert result.returncode == 0, result.stderr
+    assert b"2 skipped" in result.stdout + result.stderr
+    assert adacode("inpaint", "photos", *SCANS[2:], "-o", "wanted/out", *beside("wanted")).returncode == 0
+    for name in ("masks", "maps"):
+        here = store.outputs(name) if place == STORE else tree(tmp_path / LOCAL / name)
+        assert here == tree(tmp_path / "wanted" / name), name
+
+
+def test_a_killed_run_is_continued_and_files_of_others_stay(adacode, store, photo, marked, tmp_path):
+    store.put("scans/z.png", photo("photos/z.png", (33, 16)).read_bytes())
+    command = (*SCANS, "-o", "s3://museum/out", *beside(STORE), "--no-guard", "-j", "1")
+    killed = adacode.start(*command, "--weights", "dies-once", env={**store.env, "DIED": str(tmp_path / "died")})
+    assert killed.wait(120) == -9, killed.stderr.read()
+    assert store.keys("out/.adacode/in-flight/")
+    store.put("masks/z.png_mask.png", b"of somebody else")
+    # Masks and maps that the run made without a line in the journal are its own; the other file is not.
+    result = adacode(*command, "--weights", "nearest", **store.env)
+    assert result.returncode == 9, result.stderr
+    assert b"s3://museum/masks/z.png_mask.png: exists already, and no run made it from this input" in result.stderr
+    assert store.get("masks/z.png_mask.png") == b"of somebody else"
+    store.client.delete_object(Bucket="museum", Key="masks/z.png_mask.png")
+    assert adacode(*command, "--weights", "nearest", **store.env).returncode == 0
+    local = ("--no-guard", "--weights", "nearest", *beside("wanted"))
+    assert adacode("inpaint", "photos", *SCANS[2:], "-o", "wanted/out", *local).returncode == 0
+    for name in ("out", "masks", "maps"):
+        assert store.outputs(name) == tree(tmp_path / "wanted" / name), name
+
+
+def test_a_file_that_appears_during_the_run_is_not_replaced(adacode, store, photo, marked, tmp_path):
+    store.put("scans/z.png", photo("photos/z.png", (33, 16)).read_bytes())
+    env = {**store.env, "PAUSE": str(tmp_path / "go-on")}
+    run = adacode.start(*SCANS, "-o", "out", *beside(STORE), "--weights", "pause", env=env)
+    while b"waiting" not in run.stderr.readline():
+        assert run.poll() is None
+    store.put("maps/z.png.weights.png", b"of somebody else")
+    (tmp_path / "go-on").touch()
+    _, errors = run.communicate()
+    assert run.returncode == 9, errors
+    assert b"s3://museum/maps/z.png.weights.png: exists already: it was written after the run began" in errors
+    assert store.get("maps/z.png.weights.png") == b"of somebody else"
+
+
+def test_refused_results_are_kept_under_free_names(adacode, store, photo, scans, tmp_path):
+    scans("a.png", "1931/b.png", size=(33, 16))
+    black = ("--weights", "black", "--quarantine")
+    store.put("doubtful/a.png", b"of somebody else")
+    for _ in range(2):
+        result = adacode("sr", "s3://museum/scans", "-o", "out", *black, "s3://museum/doubtful", **store.env)
+        assert result.returncode == 9, result.stderr
+        assert b"it is kept as s3://museum/doubtful/1931/b.png" in result.stderr
+    assert adacode("sr", "photos", "-o", "wanted", *black, "refused").returncode == 9
+    kept = tree(tmp_path / "refused")
+    assert store.outputs("doubtful") == {
+        "a.png": b"of somebody else",
+        "a-2.png": kept["a.png"],
+        "1931/b.png": kept["1931/b.png"],
+    }
+
+
+def test_codes_in_a_bucket_are_those_of_a_disk(store, scans, tmp_path):
+    scans("a.png", "1931/b.jpg")
+    adacode = Program(tmp_path, network=True)
+    local = adacode("reconstruct", "photos", "-o", "out", "--save-codes", "codes")
+    assert local.returncode == 0, local.stderr
+    command = ("reconstruct", "s3://museum/scans", "-o", "s3://museum/out", "--save-codes", "s3://museum/codes")
+    result = adacode(*command, **store.env)
+    assert result.returncode == 0, result.stderr
+    assert store.outputs("codes") == tree(tmp_path / "codes")
+    assert store.outputs("out") == tree(tmp_path / "out")
+    one = adacode("reconstruct", "photos/a.png", "-o", "a.png", "--save-codes", "s3://museum/a.adacode", **store.env)
+    assert one.returncode == 0, one.stderr
+    assert store.get("a.adacode") == (tmp_path / "codes" / "a.png.adacode").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--save-mask", "https://example.org/m"), 2, b"--save-mask https://example.org/m: on HTTP, files can only be"),
+        (("--save-mask", "s3://museum/m.png"), 2, b"--save-mask s3://museum/m.png names a single file"),
+        (("--save-mask", "memory://museum/m"), 2, b"would lose what it writes there"),
+        (("--save-mask", "s3://museum/scans"), 6, b"holds the inputs of the run"),
+        (("--save-weights-map", "s3://museum/scans/of-others"), 6, b"holds files that no run wrote"),
+        (("--save-weights-map", "s3://none/maps"), 6, b"there is no bucket none"),
+    ],
+)
+def test_places_that_cannot_be_used_are_refused_before_anything_is_written(
+    adacode, store, marked, arguments, code, message
+):
+    store.put("scans/of-others/note.txt", b"x")
+    before = store.keys()
+    result = adacode(*SCANS, "-o", "out", *arguments, **store.env)
+    assert (result.returncode, message in result.stderr) == (code, True), result.stderr
+    assert store.keys() == before
