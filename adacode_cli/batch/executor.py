@@ -20,7 +20,7 @@ from typing import Protocol
 
 from adacode_cli.batch.amounts import out_of_memory, size_of
 from adacode_cli.batch.contents import content_of
-from adacode_cli.batch.gallery.making import complete, show, shown_before
+from adacode_cli.batch.gallery.making import complete, lacks_picture, show, shown_before
 from adacode_cli.batch.gallery.pictures import Shown
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result, failure_of
@@ -140,7 +140,7 @@ class JobPassage:
         """
         job = self.job
         with self._running():
-            if known is not None and known.is_done(job):
+            if known is not None and known.is_done(job) and not (self._stages.gallery and lacks_picture(job, known)):
                 return self._skipped(OutputState.DONE)
             fetched = self._stages.fetch(job)
             self.made, self._times_ns = fetched.made, fetched.times_ns

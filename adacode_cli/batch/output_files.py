@@ -56,6 +56,15 @@ def write_new(
     return 0
 
 
+def write_again(target: Path, data: bytes) -> None:
+    """Writes a file that can be made again at any time: as `write_new`, but it may be lost if the machine crashes."""
+    if is_remote(target):
+        write_new(target, data)
+        return
+    make_directory(target.parent)
+    atomic.write_bytes(target, data, durable=False)
+
+
 def write_under_free_name(target: Path, data: bytes) -> Path:
     """Writes `data` without replacing a file, as `atomic.write_under_free_name` does, and creates the directories.
 

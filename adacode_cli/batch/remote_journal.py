@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import BinaryIO
 
 from adacode_cli.batch.journal import Journal
 from adacode_cli.batch.state_files import STATE
@@ -112,6 +113,22 @@ class RemoteJournal(Journal):
             self._is_read = False
             self._update()
 
+    def copy_to(self, file: BinaryIO) -> None:
+        """Writes every line of the tree to an empty file, after those of this run are in the store.
+
+        Raises JournalError, and OSError of the file.
+        """
+        self.flush()
+
+        def copy() -> None:
+            file.seek(0)
+            file.truncate()
+            for data in self._contents(self._names()):
+                file.write(data)
+
+        with self._writing:
+            _while_others_put_together(copy)
+
     def _write(self, data: bytes) -> tuple[RemotePath, int]:
         self.check()
         self._run = self._run or f"{self._next_run:06d}-{secrets.token_hex(4)}"
@@ -140,30 +157,43 @@ class RemoteJournal(Journal):
 
     def _update(self) -> None:
         """Reads all objects once: there is no other writer of the same files."""
-        for attempt in range(1, _LISTS + 1):
-            if self._is_read:
-                return
-            try:
-                self._read_objects()
-            except JournalError as error:
-                # The run of another part has put it together with others, or has ended.
-                if attempt == _LISTS or not isinstance(error.__cause__, FileNotFoundError):
-                    raise
+        if not self._is_read:
+            _while_others_put_together(self._read_objects)
+
+    def _names(self) -> list[str]:
+        listed = listing.entries(self._folder, JournalError)
+        return sorted(place for place, _ in listed if place.endswith(_SUFFIX) and "/" not in place)
+
+    def _contents(self, names: list[str]) -> Iterator[bytes]:
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as pool:
+            for start in range(0, len(names), _AT_ONCE):
+                part = names[start : start + _AT_ONCE]
+                yield from pool.map(lambda name: objects.read(self._folder / name, kind=JournalError), part)
 
     def _read_objects(self) -> None:
-        listed = listing.entries(self._folder, JournalError)
-        names = sorted(place for place, _ in listed if place.endswith(_SUFFIX) and "/" not in place)
+        names = self._names()
         runs = [name.partition("-")[0] for name in names]
         self._next_run = 1 + max((int(run) for run in runs if run.isascii() and run.isdecimal()), default=0)
         unread = [name for name in names if name not in self._known]
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as pool:
-            for start in range(0, len(unread), _AT_ONCE):
-                part = unread[start : start + _AT_ONCE]
-                for data in pool.map(lambda name: objects.read(self._folder / name, kind=JournalError), part):
-                    for line in data.splitlines(keepends=True):
-                        self._take(line)
+        for data in self._contents(unread):
+            for line in data.splitlines(keepends=True):
+                self._take(line)
         self._known.update(unread)
         self._is_read = True
+
+
+def _while_others_put_together(read: Callable[[], None]) -> None:
+    """Calls `read` again after an object of its list was gone: the run of another part has put it together with others,
+    or has ended. Raises JournalError.
+    """
+    for attempt in range(1, _LISTS + 1):
+        try:
+            read()
+        except JournalError as error:
+            if attempt == _LISTS or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        else:
+            return
 
 
 def _groups(segments: list[tuple[RemotePath, int]]) -> Iterator[list[tuple[RemotePath, int]]]:

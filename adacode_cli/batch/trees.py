@@ -21,6 +21,7 @@ from adacode_cli import atomic
 from adacode_cli.batch.claims import Claims, Holder, claimed, folder_of
 from adacode_cli.batch.contents import Content, holds, holds_any
 from adacode_cli.batch.gallery.folder import Gallery
+from adacode_cli.batch.gallery.in_store import GalleryInStore
 from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.kept import identity
 from adacode_cli.batch.lease import Waiting
@@ -144,7 +145,7 @@ class Trees:
     overwrite: bool = False
     outputs: RemoteOutputs = field(default_factory=RemoteOutputs)
     again: Sequence[str] | None = None
-    _galleries: dict[Path, Gallery] = field(default_factory=dict)
+    _galleries: dict[Path, Gallery | GalleryInStore] = field(default_factory=dict)
     _trees: dict[Path, _Tree | RemoteTree] = field(default_factory=dict)
     _by_identity: dict[tuple[int, int], _Tree | RemoteTree] = field(default_factory=dict)
 
@@ -297,7 +298,8 @@ class Trees:
             return
         for root in roots:
             if root not in self._galleries:
-                gallery = Gallery(root)
+                tree = self._tree(root)
+                gallery = tree.gallery() if isinstance(tree, RemoteTree) else Gallery(root)
                 gallery.begin({self.settings.options: list(self.again)})
                 self._galleries[root] = gallery
 
@@ -328,7 +330,9 @@ class Trees:
         for root in roots:
             try:
                 write_report(root, report, self.settings, began)
-                if gallery := self._galleries.get(root):
+                # An interrupted run has no time for requests; the next one makes the page.
+                is_hurried = isinstance(report.stopped_by, KeyboardInterrupt) and is_remote(root)
+                if (gallery := self._galleries.get(root)) and not is_hurried:
                     gallery.end()
             except OutputError:
                 if report.stopped_by is None:

@@ -50,7 +50,6 @@ def check_addresses(paths: Sequence[Path], options: RestoreOptions, request: Req
                 f"{path}: a command has no files in memory, and would lose what it writes there", hint=hint
             )
     unsupported = {
-        "--report": options.report,
         "--watch": options.watch,
         "--from-codes": request.from_codes,
         "--preserve-times": options.preserve_times,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adacode_cli.batch.state_files import is_path
+from adacode_cli.storage.path import QUERY, is_remote_text
 
 _IN_PATTERNS = frozenset("[*?")
 _ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -21,7 +22,8 @@ def command_for(fields: Mapping[str, Any], root: Path, words: Sequence[str]) -> 
     words: the command with the options that change what is written, without inputs and places.
     """
     base, given, place, path = base_of(fields), fields.get("input"), fields.get("source"), fields.get("path")
-    if base is None or not is_path(given):
+    is_at_address = is_path(path) and is_remote_text(str(path))
+    if not is_path(given) or not is_path(place) or (base is None and not is_at_address) or QUERY in str(path):
         return None
     given, place, out = str(given), str(place), ["-o", str(root.absolute())]
     if given != path:  # A folder was searched.
@@ -30,15 +32,18 @@ def command_for(fields: Mapping[str, Any], root: Path, words: Sequence[str]) -> 
     if "/" not in place:
         return in_shell([*words, "--overwrite", given, *out])
     # It was listed with its folders.
-    listed = f"printf '%s\\0' {in_shell([place])}"
-    return (
-        f"cd {in_shell([base])} && {listed} | {in_shell([*words, '--overwrite', *out, '--null', '--from-file', '-'])}"
-    )
+    listed = f"printf '%s\\0' {in_shell([str(path) if base is None else place])}"
+    start = "" if base is None else f"cd {in_shell([base])} && "
+    return f"{start}{listed} | {in_shell([*words, '--overwrite', *out, '--null', '--from-file', '-'])}"
 
 
 def base_of(fields: Mapping[str, Any]) -> str | None:
-    """The folder in which the original of a journal line has the path that its output has in the tree."""
+    """The folder in which the original of a journal line has the path that its output has in the tree; None if it is
+    not known, or at an address.
+    """
     place, path = fields.get("source"), fields.get("path")
+    if is_path(path) and is_remote_text(str(path)):
+        return None
     if not is_path(place) or not is_path(path) or not str(path).endswith(f"/{place}"):
         return None
     return str(path).removesuffix(str(place)).rstrip("/") or "/"

@@ -21,6 +21,7 @@ from adacode_cli.imaging.encode import carried
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.limits import MAX_FILE_BYTES, MAX_PIXELS
 from adacode_cli.sizes import MAX_SCALE
+from adacode_cli.storage.path import path_from
 
 if TYPE_CHECKING:
     from adacode_cli.batch.plan import Job
@@ -56,10 +57,18 @@ def show(stages: Stages, job: Job, before: Shown | None, inferred: Inferred, wri
     return ()
 
 
+def lacks_picture(job: Job, known: Known | None) -> bool:
+    """Whether the pictures of an output that is done are missing; False if its store does not tell."""
+    record = known.counted if known else None
+    with suppress(InputError):
+        return record is not None and not has_picture(job.root / GALLERY, record.output.sha256)
+    return False
+
+
 def complete(stages: Stages, job: Job, fetched: Fetched, known: Known | None) -> None:
     """Makes the pictures of a job that is done already, if they are missing. What cannot be shown is left out."""
     record = known.counted if known else None
-    if record is None or has_picture(job.root / GALLERY, record.output.sha256):
+    if record is None or not lacks_picture(job, known):
         return
     try:
         read = stages.take_in(job, fetched.data, fetched.mask_data)
@@ -82,7 +91,7 @@ def without_picture(gallery: Gallery) -> list[Missing]:
         sha256, path = digest_in(fields.get("sha256")), fields.get("path")
         if fields["outcome"] == "done" and sha256 and not has_picture(gallery.folder, sha256):
             is_image = is_path(path) and not str(path).endswith(formats.CODES_SUFFIX)
-            source = (Path(str(path)), digest_in(fields.get("source_sha256"))) if is_image else None
+            source = (path_from(str(path)), digest_in(fields.get("source_sha256"))) if is_image else None
             missing.append(Missing(sha256, gallery.root / fields["target"], source))
     return missing
 

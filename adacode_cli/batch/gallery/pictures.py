@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adacode_cli import atomic
 from adacode_cli.batch.gallery.exif_text import exif_text
 from adacode_cli.batch.gallery.places import picture_path
-from adacode_cli.batch.output_files import make_directory
+from adacode_cli.batch.output_files import write_again
 from adacode_cli.batch.restoring import Restored
 from adacode_cli.imaging.image import Decoded, Samples
 from adacode_cli.imaging.samples import to_depth, top_of
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import is_remote
 
 THUMBNAIL_PX = 320
 """The longer side of a thumbnail."""
@@ -97,7 +98,6 @@ def save_picture(folder: Path, sha256: str, before: Shown | None, after: Shown, 
         facts |= _differences(fitting, after.thumbnail)
         sides = [fitting, after.thumbnail]
         sides = [_with_alpha(side) for side in sides] if any(side.shape[2] == 4 for side in sides) else sides
-    make_directory(picture_path(folder, sha256, "").parent)
     files = {
         "-before.webp": before.preview if before is not None else None,
         "-after.webp": after.preview,
@@ -106,11 +106,13 @@ def save_picture(folder: Path, sha256: str, before: Shown | None, after: Shown, 
     }
     for ending, data in files.items():
         if data is not None:
-            atomic.write_bytes(picture_path(folder, sha256, ending), data, durable=False)
+            write_again(picture_path(folder, sha256, ending), data)
 
 
 def has_picture(folder: Path, sha256: str) -> bool:
-    """Whether the files of an output are there. After a crash of the machine they may be empty."""
+    """Whether the files of an output are there. After a crash of the machine they may be empty. Raises InputError."""
+    if is_remote(thumbnail := picture_path(folder, sha256, ".webp")):
+        return objects.status(thumbnail) is not None  # It is whole, and the others came before.
     try:
         return all(picture_path(folder, sha256, ending).stat().st_size for ending in (".webp", ".json"))
     except OSError:

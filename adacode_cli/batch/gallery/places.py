@@ -12,10 +12,13 @@ is, and a later run makes only those that are missing.
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from adacode_cli.batch.state_files import STATE
+from adacode_cli.storage.path import RemotePath, is_remote_text
 
 GALLERY = STATE / "report"
 PAGE = "index.html"
@@ -24,7 +27,8 @@ VENDOR = "vendor"
 """In `app`: the libraries of the page."""
 FILES = "files"
 """Copies of originals and results, in a page that needs no other files."""
-_NAME_DIGITS = 32
+NAME_DIGITS = 32
+_THUMBNAIL = re.compile(rf"[0-9a-f]{{2}}/([0-9a-f]{{{NAME_DIGITS}}})\.webp")
 
 
 def picture_path(folder: Path, sha256: str, ending: str) -> Path:
@@ -34,20 +38,41 @@ def picture_path(folder: Path, sha256: str, ending: str) -> Path:
 
 def picture_name(sha256: str, ending: str) -> str:
     """`picture_path` below the gallery's folder, with forward slashes."""
-    return f"{PICTURES}/{sha256[:2]}/{sha256[:_NAME_DIGITS]}{ending}"
+    return f"{PICTURES}/{sha256[:2]}/{sha256[:NAME_DIGITS]}{ending}"
+
+
+def is_thumbnail_of(place: str) -> str:
+    """The digits of the output whose thumbnail has this place in the folder of pictures; "" for another file."""
+    found = _THUMBNAIL.fullmatch(place)
+    return found[1] if found else ""
 
 
 def url_to(path: str, folder: Path) -> str | None:
-    """The relative address of the file with the absolute path `path`, for a page in `folder`; None if there is none.
+    """The relative address of the file with the absolute path `path`, for a page in `folder`; None if there is none, as
+    for a file in a store.
 
     All bytes of the name but letters, digits and slashes are escaped, so no name can be read as another kind of
     address.
     """
+    if is_remote_text(path):
+        return None
     try:
         relative = os.path.relpath(path, folder.absolute())
     except ValueError:  # on another drive of Windows
         return None
     return quote(os.fsencode(relative.replace(os.sep, "/")))
+
+
+def url_in_store(path: str, folder: RemotePath) -> str | None:
+    """As `url_to`, for a page in the folder of a store; None for a file elsewhere than in its bucket or on its server.
+
+    The page loads nothing from other places, and an address that anybody may open is not known.
+    """
+    start = "".join(f"{part}/" for part in str(folder).split("/", 3)[:3])
+    if not path.startswith(start):
+        return None
+    relative = posixpath.relpath(f"/{path.removeprefix(start)}", f"/{str(folder).removeprefix(start)}")
+    return quote(os.fsencode(relative))
 
 
 def url_of_output(name: str, start: str = "../../") -> str | None:
