@@ -51,9 +51,7 @@ def check_addresses(paths: Sequence[Path], options: RestoreOptions, request: Req
             )
     unsupported = {
         "--watch": options.watch,
-        "--from-codes": request.from_codes,
         "--preserve-times": options.preserve_times,
-        "--if-too-large": options.if_too_large != "fail",
     }
     for option, is_given in unsupported.items():
         if is_given:

@@ -7,7 +7,7 @@ plan (`cli.dry_run`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -292,10 +292,17 @@ def _is_folder(path: Path) -> bool:
 
 
 def show_plan(
-    plan: Plan, console: Console, trees: Trees, foresight: Foresight, keeping: Keeping, *, needs: Needs
+    plan: Plan,
+    console: Console,
+    trees: Trees,
+    foresight: Foresight,
+    keeping: Keeping,
+    *,
+    needs: Needs,
+    unread: Collection[Job] = (),
 ) -> int:
     """Shows the plan, and adds what it needs to `needs`. Returns the exit code that the run would have for the failures
-    that are known.
+    that are known. unread: jobs at whose sources nobody has looked.
     """
     from adacode_cli.batch.outcome import failed_entry, failed_job
     from adacode_cli.batch.report import Tally
@@ -319,7 +326,7 @@ def show_plan(
             console.left_out(job.source, job.target, AS_LARGE_ALREADY)
         else:
             console.planned(job, fate)
-            needs.add(headed)
+            needs.add(headed, is_read=job not in unread)
     for refused in plan.refused:
         fails(failed_job(refused.job, refused.error))
     for job in plan.to_skip:
