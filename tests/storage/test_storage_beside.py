@@ -14,8 +14,9 @@ from PIL import Image
 sys.path.append(str(Path(__file__).parents[1] / "detection"))
 from bright_detector import save_bright_detector
 
-STORE, LOCAL = "s3://museum", "local"
-SCANS = ("inpaint", "s3://museum/scans", "--detect", "d.safetensors")
+STORE, HERE = "s3://museum", "here"
+DETECT = ("--detect", "d.safetensors", "--weights", "nearest")
+SCANS = ("inpaint", "s3://museum/scans", *DETECT)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -27,18 +28,30 @@ def beside(place: str) -> tuple[str, ...]:
     return ("--save-mask", f"{place}/masks", "--save-weights-map", f"{place}/maps")
 
 
-@pytest.fixture
-def marked(store, tmp_path):
-    """Two images with white marks, below `photos/` and in the bucket, and the detector that finds them."""
-    save_bright_detector(tmp_path / "d.safetensors")
-    for seed, name in enumerate(("a.png", "1931/b.png")):
+@pytest.fixture(scope="module")
+def local(tmp_path_factory) -> Path:
+    """A directory with images with white marks, the detector that finds them, and what a local run makes of them."""
+    directory = tmp_path_factory.mktemp("local")
+    save_bright_detector(directory / "d.safetensors")
+    for seed, (name, width) in enumerate({"a.png": 24, "1931/b.png": 24, "z.png": 33}.items()):
         rng = np.random.default_rng(seed)
-        image = rng.integers(0, 200, (16, 24, 3), np.uint8)
-        image[rng.random((16, 24)) < 0.05] = 255
-        path = tmp_path / "photos" / name
+        image = rng.integers(0, 200, (16, width, 3), np.uint8)
+        image[rng.random((16, width)) < 0.05] = 255
+        path = directory / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-        store.put(f"scans/{name}", path.read_bytes())
+    run = Program(directory, network=False)("inpaint", "photos", *DETECT, "-o", "out", *beside("."))
+    assert run.returncode == 0, run.stderr
+    return directory
+
+
+@pytest.fixture
+def marked(store, local, tmp_path):
+    """The same images and the detector below `tmp_path`, and the images in the bucket."""
+    for name in ("photos", "d.safetensors"):
+        (tmp_path / name).symlink_to(local / name)
+    for name, data in tree(local / "photos").items():
+        store.put(f"scans/{name}", data)
 
 
 def written(store) -> list[str]:
@@ -46,14 +59,12 @@ def written(store) -> list[str]:
     return [path for method, path in store.proxy.seen if method == "PUT" and "/.adacode/" not in path]
 
 
-def test_masks_and_maps_are_those_of_a_disk_and_are_known_to_later_runs(adacode, store, marked, tmp_path):
-    wanted = adacode("inpaint", "photos", *SCANS[2:], "-o", "local/out", *beside(LOCAL))
-    assert wanted.returncode == 0, wanted.stderr
+def test_masks_and_maps_are_those_of_a_disk_and_are_known_to_later_runs(adacode, store, marked, local):
     command = (*SCANS, "-o", "s3://museum/out", *beside(STORE))
     result = adacode(*command, **store.env)
     assert result.returncode == 0, result.stderr
     for name in ("out", "masks", "maps"):
-        assert store.outputs(name) == tree(tmp_path / "local" / name), name
+        assert store.outputs(name) == tree(local / name), name
     head = store.client.head_object(Bucket="museum", Key="masks/1931/b.png_mask.png")
     assert head["ContentType"] == "image/png"
     assert set(head["Metadata"]) == {"adacode-version", "adacode-source-sha256"}
@@ -62,11 +73,11 @@ def test_masks_and_maps_are_those_of_a_disk_and_are_known_to_later_runs(adacode,
     lines = [json.loads(line) for key in keys for line in store.get(key).splitlines()]
     assert {one["path"] for line in lines for one in line["besides"]} == {
         f"{STORE}/{folder}/{name}"
-        for name in ("a.png", "1931/b.png")
+        for name in ("a.png", "1931/b.png", "z.png")
         for folder, name in (("masks", f"{name}_mask.png"), ("maps", f"{name}.weights.png"))
     }
     store.proxy.seen.clear()
-    assert b"2 skipped" in (again := adacode(*command, **store.env)).stdout + again.stderr
+    assert b"3 skipped" in (again := adacode(*command, **store.env)).stdout + again.stderr
     assert written(store) == []
     # What was removed is made again, and nothing else.
     store.client.delete_object(Bucket="museum", Key="maps/a.png.weights.png")
@@ -76,7 +87,7 @@ def test_masks_and_maps_are_those_of_a_disk_and_are_known_to_later_runs(adacode,
         "/museum/maps/a.png.weights.png",
         "/museum/masks/a.png_mask.png",
     }
-    assert store.outputs("maps") == tree(tmp_path / "local" / "maps")
+    assert store.outputs("maps") == tree(local / "maps")
     # A mask that somebody has corrected is theirs.
     store.put("masks/a.png_mask.png", b"corrected")
     refused = adacode(*command, **store.env)
@@ -84,50 +95,44 @@ def test_masks_and_maps_are_those_of_a_disk_and_are_known_to_later_runs(adacode,
     assert b"s3://museum/masks/a.png_mask.png: exists already" in refused.stderr
     assert store.get("masks/a.png_mask.png") == b"corrected"
     assert adacode(*command, "--overwrite", **store.env).returncode == 0
-    assert store.outputs("masks") == tree(tmp_path / "local" / "masks")
+    assert store.outputs("masks") == tree(local / "masks")
     # The folders of files beside outputs are no inputs of later runs.
     plan = adacode("sr", "s3://museum", "-o", "x", "--dry-run", **store.env)
-    assert plan.stdout.count(b" -> ") == 2, plan.stdout
+    assert plan.stdout.count(b" -> ") == 3, plan.stdout
 
 
 @pytest.mark.parametrize(
     ("source", "output", "place"),
-    [("photos", "local/out", STORE), ("s3://museum/scans", "s3://museum/out", LOCAL)],
+    [("photos/", "out", STORE), ("s3://museum/scans", "s3://museum/out", HERE)],
     ids=["up", "down"],
 )
-def test_only_one_of_them_may_be_in_a_store(adacode, store, marked, tmp_path, source, output, place):
+def test_only_one_of_them_may_be_in_a_store(adacode, store, marked, local, tmp_path, source, output, place):
     for _ in range(2):
-        result = adacode("inpaint", source, *SCANS[2:], "-o", output, *beside(place), **store.env)
+        result = adacode("inpaint", source, *DETECT, "-o", output, *beside(place), **store.env)
         assert result.returncode == 0, result.stderr
-    assert b"2 skipped" in result.stdout + result.stderr
-    assert adacode("inpaint", "photos", *SCANS[2:], "-o", "wanted/out", *beside("wanted")).returncode == 0
+    assert b"3 skipped" in result.stdout + result.stderr
     for name in ("masks", "maps"):
-        here = store.outputs(name) if place == STORE else tree(tmp_path / LOCAL / name)
-        assert here == tree(tmp_path / "wanted" / name), name
+        assert (store.outputs(name) if place == STORE else tree(tmp_path / HERE / name)) == tree(local / name), name
 
 
-def test_a_killed_run_is_continued_and_files_of_others_stay(adacode, store, photo, marked, tmp_path):
-    store.put("scans/z.png", photo("photos/z.png", (33, 16)).read_bytes())
-    command = (*SCANS, "-o", "s3://museum/out", *beside(STORE), "--no-guard", "-j", "1")
+def test_a_killed_run_is_continued_and_files_of_others_stay(adacode, store, marked, local, tmp_path):
+    command = (*SCANS, "-o", "s3://museum/out", *beside(STORE), "-j", "1")
     killed = adacode.start(*command, "--weights", "dies-once", env={**store.env, "DIED": str(tmp_path / "died")})
     assert killed.wait(120) == -9, killed.stderr.read()
     assert store.keys("out/.adacode/in-flight/")
     store.put("masks/z.png_mask.png", b"of somebody else")
     # Masks and maps that the run made without a line in the journal are its own; the other file is not.
-    result = adacode(*command, "--weights", "nearest", **store.env)
+    result = adacode(*command, **store.env)
     assert result.returncode == 9, result.stderr
     assert b"s3://museum/masks/z.png_mask.png: exists already, and no run made it from this input" in result.stderr
     assert store.get("masks/z.png_mask.png") == b"of somebody else"
     store.client.delete_object(Bucket="museum", Key="masks/z.png_mask.png")
-    assert adacode(*command, "--weights", "nearest", **store.env).returncode == 0
-    local = ("--no-guard", "--weights", "nearest", *beside("wanted"))
-    assert adacode("inpaint", "photos", *SCANS[2:], "-o", "wanted/out", *local).returncode == 0
+    assert adacode(*command, **store.env).returncode == 0
     for name in ("out", "masks", "maps"):
-        assert store.outputs(name) == tree(tmp_path / "wanted" / name), name
+        assert store.outputs(name) == tree(local / name), name
 
 
-def test_a_file_that_appears_during_the_run_is_not_replaced(adacode, store, photo, marked, tmp_path):
-    store.put("scans/z.png", photo("photos/z.png", (33, 16)).read_bytes())
+def test_a_file_that_appears_during_the_run_is_not_replaced(adacode, store, marked, tmp_path):
     env = {**store.env, "PAUSE": str(tmp_path / "go-on")}
     run = adacode.start(*SCANS, "-o", "out", *beside(STORE), "--weights", "pause", env=env)
     while b"waiting" not in run.stderr.readline():
