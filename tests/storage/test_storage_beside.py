@@ -176,6 +176,11 @@ def test_codes_in_a_bucket_are_those_of_a_disk(store, scans, tmp_path):
     one = adacode("reconstruct", "photos/a.png", "-o", "a.png", "--save-codes", "s3://museum/a.adacode", **store.env)
     assert one.returncode == 0, one.stderr
     assert store.get("a.adacode") == (tmp_path / "codes" / "a.png.adacode").read_bytes()
+    again = adacode("reconstruct", "--from-codes", "s3://museum/codes", "-o", "s3://museum/again", **store.env)
+    assert again.returncode == 0, again.stderr
+    local = adacode("reconstruct", "--from-codes", "codes", "-o", "again")
+    assert local.returncode == 0, local.stderr
+    assert store.outputs("again") == tree(tmp_path / "again")
 
 
 @pytest.mark.parametrize(
