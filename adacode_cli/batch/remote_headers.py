@@ -18,7 +18,7 @@ from adacode_cli.storage.path import RemotePath, is_remote
 from adacode_cli.storage.patience import may_pass
 from adacode_cli.storage.pieces import opened
 
-_AT_ONCE = 16
+_AT_ONCE = 8
 
 
 def with_remote_headers(

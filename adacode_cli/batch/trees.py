@@ -32,7 +32,7 @@ from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
 from adacode_cli.batch.remote_outputs import RemoteOutputs
 from adacode_cli.batch.remote_tree import RemoteTree, close_all
 from adacode_cli.batch.report import REPORT, Report, write_report
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import JournalError, OutputError
 from adacode_cli.sizes import AS_LARGE_ALREADY
 from adacode_cli.storage.objects import Replaces
 from adacode_cli.storage.path import is_remote, is_remote_text, path_from
@@ -326,7 +326,7 @@ class Trees:
             tree.claims.keep(job.name)
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
-        """Writes the report into the trees. Raises OutputError, unless the run was stopped by another error."""
+        """Writes the report into the trees. Raises OutputError and JournalError, unless another error stopped the run."""
         for root in roots:
             try:
                 write_report(root, report, self.settings, began)
@@ -334,7 +334,7 @@ class Trees:
                 is_hurried = isinstance(report.stopped_by, KeyboardInterrupt) and is_remote(root)
                 if (gallery := self._galleries.get(root)) and not is_hurried:
                     gallery.end()
-            except OutputError:
+            except (OutputError, JournalError):
                 if report.stopped_by is None:
                     raise
 

@@ -106,8 +106,9 @@ class Writes:
         self, kind: Beside, jobs: Sequence[Job], may_replace: MayReplace, *, overwrite: bool
     ) -> Iterator[tuple[Job, Path, Replaces]]:
         """(job, path, which file there may be replaced) of each file that exists. Raises OutputError if none may."""
-        if is_remote(kind.place):  # It tells of a bucket that is not there.
-            listing.first_entries(kind.place, OutputError)
+        if jobs and is_remote(kind.place):  # A list tells of a bucket that is not there.
+            is_file = kind.path(jobs[0]) == kind.place
+            listing.first_entries(kind.place.parent if is_file else kind.place, OutputError)
         if not kind.replaces:
             return
         existing = _that_exist(kind, jobs)

@@ -91,7 +91,8 @@ def _with_remote_headers(
     """(the plan with headers of images in stores, the jobs that were not looked at because there are so many)."""
     from adacode_cli.storage.path import is_remote
 
-    remote = [job for job in plan.jobs if is_remote(job.source) and not is_done_already(job, plan, trees)]
+    without = [job for job in plan.jobs if job.header is None and is_remote(job.source)]
+    remote = [job for job in without if not is_done_already(job, plan, trees)]
     if not remote:
         return plan, frozenset()
     chosen = set(random.Random(len(remote)).sample(remote, min(_MOST_HEADERS, len(remote))))

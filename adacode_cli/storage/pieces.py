@@ -11,6 +11,7 @@ from adacode_cli.storage.path import RemotePath
 _BLOCK_BYTES = 1 << 16
 _MAX_BLOCKS = 16
 """With less, the header of a TIFF file with many pages would not be found; a block is one request."""
+_AHEAD_BYTES = 256  # A larger piece would often end in the next block.
 
 
 def opened(path: RemotePath) -> tuple[io.BufferedIOBase, int | None]:
@@ -23,7 +24,7 @@ def opened(path: RemotePath) -> tuple[io.BufferedIOBase, int | None]:
         start = objects.read_start(path, _BLOCK_BYTES)
         return io.BytesIO(start), len(start) if len(start) < _BLOCK_BYTES else None
     pieces = _Pieces(path)
-    return io.BufferedReader(pieces, _BLOCK_BYTES), pieces.num_bytes
+    return io.BufferedReader(pieces, _AHEAD_BYTES), pieces.num_bytes
 
 
 class _Pieces(io.RawIOBase):

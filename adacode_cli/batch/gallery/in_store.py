@@ -34,7 +34,7 @@ from adacode_cli.errors import OutputError, translated
 from adacode_cli.storage import listing, objects
 from adacode_cli.storage.path import RemotePath
 
-_AT_ONCE = 16
+_AT_ONCE = 8
 _READ_AHEAD = 512  # lines of the journal
 
 CopyJournal = Callable[[BinaryIO], None]
