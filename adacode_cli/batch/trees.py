@@ -326,7 +326,7 @@ class Trees:
             tree.claims.keep(job.name)
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
-        """Writes the report into the trees. Raises OutputError and JournalError, unless another error stopped the run."""
+        """Writes the report into the trees. Raises OutputError, JournalError, unless another error stopped the run."""
         for root in roots:
             try:
                 write_report(root, report, self.settings, began)
