@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--gpu-files", type=float, default=_DEVICES["GPU"], help="files a second of one GPU")
     parser.add_argument("--gpu-price", type=float, default=2.0, help="price of one GPU for an hour")
     given = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # A part is shown when it is measured.
     print(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}\n")
     driver_ms = given.driver_ms
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
