@@ -21,7 +21,7 @@ from adacode_cli.imaging.encode import carried
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.limits import MAX_FILE_BYTES, MAX_PIXELS
 from adacode_cli.sizes import MAX_SCALE
-from adacode_cli.storage.path import path_from
+from adacode_cli.storage.path import is_remote_text
 
 if TYPE_CHECKING:
     from adacode_cli.batch.plan import Job
@@ -90,8 +90,10 @@ def without_picture(gallery: Gallery) -> list[Missing]:
     for fields in gallery.last_lines():
         sha256, path = digest_in(fields.get("sha256")), fields.get("path")
         if fields["outcome"] == "done" and sha256 and not has_picture(gallery.folder, sha256):
-            is_image = is_path(path) and not str(path).endswith(formats.CODES_SUFFIX)
-            source = (path_from(str(path)), digest_in(fields.get("source_sha256"))) if is_image else None
+            # A journal may be forged, so no address in it is opened.
+            is_local = is_path(path) and not is_remote_text(str(path))
+            is_image = is_local and not str(path).endswith(formats.CODES_SUFFIX)
+            source = (Path(str(path)), digest_in(fields.get("source_sha256"))) if is_image else None
             missing.append(Missing(sha256, gallery.root / fields["target"], source))
     return missing
 
