@@ -106,10 +106,8 @@ class Writes:
         self, kind: Beside, jobs: Sequence[Job], may_replace: MayReplace, *, overwrite: bool
     ) -> Iterator[tuple[Job, Path, Replaces]]:
         """(job, path, which file there may be replaced) of each file that exists. Raises OutputError if none may."""
-        if jobs and is_remote(kind.place):  # A list tells of a bucket that is not there.
-            is_file = kind.path(jobs[0]) == kind.place
-            listing.first_entries(kind.place.parent if is_file else kind.place, OutputError)
-        if not kind.replaces:
+        is_empty = _is_empty(kind, jobs)
+        if is_empty or not kind.replaces:
             return
         existing = _that_exist(kind, jobs)
         self.kept.refuse((job.found.path_text for job in jobs), (path for _, path in existing), kind.option)
@@ -159,6 +157,17 @@ def _beginning(path: Path) -> bytes:
     hint = "Choose another --log-file, and run the same command again."
     with translated(OutputError, "cannot be read", path, hint=hint), path.open("rb") as file:
         return file.read(64)
+
+
+def _is_empty(kind: Beside, jobs: Sequence[Job]) -> bool:
+    """Whether nothing is in the place of one kind of files, which only a store says at once. Raises OutputError for a
+    bucket that is not there.
+    """
+    if not jobs:
+        return True
+    is_file = kind.path(jobs[0]) == kind.place
+    folder = kind.place.parent if is_file else kind.place
+    return is_remote(folder) and not listing.first_entries(folder, OutputError)
 
 
 def _that_exist(kind: Beside, jobs: Sequence[Job]) -> list[tuple[Job, Path]]:
