@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-from adacode_cli import atomic
 from adacode_cli.batch.gallery.entries import MAX_FACTS_BYTES, Addresses, Fields, digest_in, facts_from, fields_of
 from adacode_cli.batch.gallery.folder import COMMANDS, Gallery
 from adacode_cli.batch.gallery.places import (
@@ -69,16 +68,9 @@ class GalleryInStore:
             facts = _StoredFacts(place, partial(lines_in, top))
             gallery = Gallery(self._root, top / GALLERY, _addresses_from(place), facts.lines, facts.of)
             if objects.status(place / COMMANDS, OutputError) is not None:
-                atomic.write_bytes(
-                    _in_new_folder(top / GALLERY / COMMANDS), objects.read(place / COMMANDS, kind=OutputError)
-                )
+                write_again(top / GALLERY / COMMANDS, objects.read(place / COMMANDS, kind=OutputError))
             gallery.begin(self._command, running=False)
             _upload(top / GALLERY, place)
-
-
-def _in_new_folder(path: Path) -> Path:
-    path.parent.mkdir(parents=True)
-    return path
 
 
 def _addresses_from(place: RemotePath) -> Addresses:
