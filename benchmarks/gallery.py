@@ -1,17 +1,24 @@
 """What `--report` costs: the CPU time of the pictures of a photograph, as a share of what restoring it takes.
 
     python benchmarks/gallery.py [--rounds 5]
+    python benchmarks/gallery.py --runs 3 [--files 24] [--side 512] [--scale 2]
 
 CPU time of one thread is compared, because other programs disturb the clock; in a run, other threads make the pictures
 while the network computes. The last lines are about the page of ten thousand results in Chromium, if it is installed:
 bytes of the data, the time until the first pictures are drawn, and until all data are read.
+
+With --runs, whole runs with and without `--report` alternate, as processes, and their CPU time (user and system) is
+compared: all of what the page costs, with the writing of its data.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -64,13 +71,42 @@ def cost(side: int, scale: int, work: Path, rounds: int) -> None:
         encode(Decoded(np.ascontiguousarray(result.image), format="jpeg"), format="jpeg")
 
     def show() -> None:
-        save_picture(work, "ab" * 32, shown_of(image, 1), shown_of(after, 1), restored)
+        save_picture(work, "ab" * 32, shown_of(image, 1), shown_of(after, 1), restored=restored)
 
     pairs = [(seconds(restore), seconds(show)) for _ in range(rounds)]
     work_s, picture_s = (statistics.median(column) for column in zip(*pairs, strict=True))
     sizes = sum(path.stat().st_size for path in (work / "pictures").rglob("*.*"))
     share = 100 * picture_s / work_s
     print(f"{side}² px, ×{scale}: {work_s:.2f} s, its pictures {1000 * picture_s:.1f} ms, {share:.1f} %; {sizes} bytes")
+
+
+def run_seconds(work: Path, scale: int, *options: str) -> float:
+    """The CPU time of a whole run over `work`/photos, of the process and its children."""
+    command = [sys.executable, "-m", "adacode_cli", "sr", "photos", "-o", "out", "--scale", str(scale), "-q", *options]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ADACODE_CONFIG": "none"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([*command, "--device", "cpu"], cwd=work, env=env, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shutil.rmtree(work / "out")
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def whole_runs(work: Path, rounds: int, count: int, side: int, scale: int) -> None:
+    """Prints the CPU time of runs with and without the page, which alternate."""
+    (work / "photos").mkdir()
+    for number in range(count):
+        (work / "photos" / f"{number:03}.jpg").write_bytes(encode(photograph(side + 8 * (number % 3)), format="jpeg"))
+    plain, shown = [], []
+    for number in range(rounds):
+        plain.append(run_seconds(work, scale))
+        shown.append(run_seconds(work, scale, "--report"))
+        share = 100 * (shown[-1] / plain[-1] - 1)
+        print(
+            f"round {number + 1}: {plain[-1]:.1f} s without, {shown[-1]:.1f} s with the page, {share:+.1f} %",
+            flush=True,
+        )
+    share = 100 * (statistics.median(shown) / statistics.median(plain) - 1)
+    print(f"{count} files of about {side}² px, ×{scale}, CPU time: {share:+.1f} % (medians of {rounds} runs each)")
 
 
 def page_of_many(work: Path) -> None:
@@ -126,8 +162,16 @@ def main() -> None:
     """Measures both."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--runs", type=int, help="how many whole runs with the page, and as many without")
+    parser.add_argument("--files", type=int, default=24)
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--scale", type=int, default=2)
+    options = parser.parse_args()
+    rounds = options.rounds
     with tempfile.TemporaryDirectory() as folder:
+        if options.runs:
+            whole_runs(Path(folder), options.runs, options.files, options.side, options.scale)
+            return
         for side, scale in ((128, 2), (256, 2), (256, 4), (512, 4)):
             cost(side, scale, Path(folder) / f"{side}-{scale}", rounds)
         if CHROMIUM:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,41 @@ def draw(page_file: Path) -> None:
         browser.close()
 
 
+def draw_painting(work: Path) -> None:
+    """Makes the screenshot of the page on which masks are painted."""
+    from playwright.sync_api import sync_playwright
+
+    (work / "portraits").mkdir()
+    Image.fromarray(data.astronaut()).save(work / "portraits" / "suit.jpg", quality=90)
+    words = [sys.executable, "-m", "adacode_cli", "view", "portraits", "--serve", "--no-open", "--masks", "masks"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        subprocess.Popen(words, cwd=work, env=env, stdout=subprocess.PIPE, text=True) as server,
+        sync_playwright() as playwright,
+    ):
+        assert server.stdout is not None, "it is a pipe"
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(server.stdout.readline().strip())
+        page.wait_for_selector("#board[data-shown]")
+        page.wait_for_timeout(500)
+        box = page.locator("#photo").bounding_box()
+        assert box is not None, "it is shown"
+        for points in (((0.06, 0.06), (0.1, 0.3), (0.08, 0.55)), ((0.62, 0.7), (0.66, 0.71))):
+            for number, (x, y) in enumerate(points):
+                page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+                if number == 0:
+                    page.mouse.down()
+            page.mouse.up()
+        page.locator("#folder").evaluate(
+            "(line, text) => { line.textContent = text; }", "Masks are saved in /home/ada/masks."
+        )
+        page.wait_for_timeout(200)
+        save("gallery-paint", page.screenshot())
+        browser.close()
+        server.send_signal(signal.SIGINT)
+
+
 def name_home(work: Path) -> None:
     """Gives the folder `work` a name in the texts of the page that does not depend on the machine."""
     for path in (work / "large" / ".adacode" / "report" / "data").glob("*.js"):
@@ -93,6 +129,7 @@ def main() -> None:
         subprocess.run(command, cwd=work, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
         name_home(work)
         draw(work / "large" / ".adacode" / "report" / "index.html")
+        draw_painting(work)
 
 
 if __name__ == "__main__":

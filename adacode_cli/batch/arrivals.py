@@ -132,7 +132,9 @@ class Watched:
         return first[0] + second[0], first[1] + second[1], first[2] + second[2]
 
     def _checked(self, jobs: Sequence[Job], every: Sequence[Job]) -> tuple[list[Job], list[Job]]:
-        found, to_skip = without_existing(jobs, every, self.on_existing, self.kept, self.may_go_on)
+        found, to_skip = without_existing(
+            jobs, every, on_existing=self.on_existing, kept=self.kept, may_go_on=self.may_go_on
+        )
         self.check(found)
         return found, to_skip
 

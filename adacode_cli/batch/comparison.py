@@ -28,6 +28,11 @@ def counted(image: Decoded, hole: Hole | None) -> Plane:
     return weight
 
 
+def largest(*distances: float | None) -> float | None:
+    """The largest of the distances that were measured; None if none was."""
+    return max((one for one in distances if one is not None), default=None)
+
+
 def unit(pixels: NDArray[Any]) -> Plane:
     """H×W×C float32 with full scale at 1; C is 1 for grey."""
     peak = 1.0 if np.issubdtype(pixels.dtype, np.floating) else float(np.iinfo(pixels.dtype).max)

@@ -21,7 +21,11 @@ from adacode_cli.storage.path import RemotePath, is_remote
 
 # Names that begin with a character before the dot of `.adacode`.
 _MAY_COME_BEFORE = re.compile(r"(?:^|/)[\x00-\x2d]")
-_OTHER_ON_WINDOWS = re.compile(r"[\\:]")
+# What no name on Windows has: there it would be another file, a part of one, or a device.
+_NOT_ON_WINDOWS = re.compile(
+    r'[\\:<>"|?*\x00-\x1f]|[. ](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./]|$)', re.IGNORECASE
+)
+_IS_WINDOWS = os.name == "nt"
 _UNUSABLE = frozenset({"", ".", ".."})
 
 
@@ -58,8 +62,10 @@ class RemoteSearch:
             yield from self._enter(folder)
         if not self._is_searched:
             return
-        if name in _UNUSABLE or place[0] == "/" or (os.name == "nt" and _OTHER_ON_WINDOWS.search(place)):
+        if name in _UNUSABLE or place[0] == "/":
             yield self._unusable(place)
+        elif _IS_WINDOWS and _NOT_ON_WINDOWS.search(place):
+            yield PassedOver(self.given, f"the key {place!r} cannot be the name of a file on Windows", failed=True)
         elif self.given.kind.names_version(place):
             reason = f"the key {place!r} contains {self.given.kind.version_mark}, which would name another object"
             yield PassedOver(self.given, reason, failed=True)
@@ -106,7 +112,7 @@ class RemoteSearch:
             yield entry
 
     def _unusable(self, place: str) -> PassedOver:
-        reason = f"the key {place!r} has an empty part, '.', '..' or a sign for folders, so that no path can name it"
+        reason = f"the key {place!r} has an empty part, '.' or '..', so that no path can name it"
         return PassedOver(self.given, reason, failed=True)
 
     def _count(self, name: str, place: str) -> None:

@@ -95,7 +95,8 @@ class Enlarging:
                 raise _in_run(error, number, count) from error
             notes |= dict.fromkeys(after.notes)
         # The metadata are adapted once, from those of the image itself, so that nothing is rounded twice.
-        return image.restored(after.pixels, after.alpha, tuple(notes)), restored
+        enlarged = image.restored(after.pixels, after.alpha, tuple(notes))
+        return replace(enlarged, distance=after.distance), restored
 
     def _require_room_for_all(self, image: Decoded, factors: tuple[int, ...]) -> None:
         """Raises DeviceError before the first run if a later one clearly does not fit, because its input is larger."""

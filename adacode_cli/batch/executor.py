@@ -20,8 +20,7 @@ from typing import Protocol
 
 from adacode_cli.batch.amounts import out_of_memory, size_of
 from adacode_cli.batch.contents import content_of
-from adacode_cli.batch.gallery.making import complete, lacks_picture, show, shown_before
-from adacode_cli.batch.gallery.pictures import Shown
+from adacode_cli.batch.gallery.making import Before, before_of, complete, lacks_picture, show
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result, failure_of
 from adacode_cli.batch.output_files import write_new
@@ -125,7 +124,7 @@ class JobPassage:
         self.seconds = 0.0
         self._stages = stages
         self._times_ns: TimesNs | None = None
-        self._before: Shown | None = None
+        self._before = Before()
         self._size: tuple[int, int] | None = None
 
     @property
@@ -158,8 +157,8 @@ class JobPassage:
                     raise error
                 return Outcome(Result.SKIPPED, job.source, job.target, self.seconds, reason=AS_LARGE_ALREADY, fate=fate)
             self._stages.foresee(read, format_name)
-            if self._stages.gallery and read.codes is None:
-                self._before = shown_before(read.image, len(fetched.data))
+            if self._stages.gallery:
+                self._before = before_of(self._stages, job, read, fetched.data)
             return self._stages.writable_pages(read, format_name)
 
     def infer(self, read: Read) -> Inferred:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from adacode_cli.batch.comparison import counted, local_mean, shrunk, unit
+from adacode_cli.batch.comparison import counted, largest, local_mean, shrunk, unit
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.errors import QualityError
 from adacode_cli.geometry import Hole
@@ -32,37 +32,62 @@ _COMPARED_ROWS = 16
 _ROUNDING = 1e-3
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What the guard found.
+
+    defect: what is wrong with a result, in a few words; None if it agrees with its input. distance: between them, as a
+    share of the largest one that is accepted; None if they cannot be compared.
+    """
+
+    defect: str | None = None
+    distance: float | None = None
+
+
 def defect(
     before: Decoded,
     after: Decoded,
     hole: Hole | None = None,
     means: NDArray[np.float32] | None = None,
 ) -> str | None:
-    """What is wrong with a result, in a few words; None if it agrees with its input.
+    """What is wrong with a result, as in `judged`."""
+    return judged(before, after, hole, means).defect
+
+
+def judged(
+    before: Decoded,
+    after: Decoded,
+    hole: Hole | None = None,
+    means: NDArray[np.float32] | None = None,
+) -> Judgement:
+    """Compares a result with its input.
 
     means: of `after` over each pixel of `before`, H×W×C with full scale at 1, if the device computed them.
     """
     if means is not None and not _are_means_of(means, after):
-        return "a part of it was lost during the transfer from the device"
+        return Judgement("a part of it was lost during the transfer from the device")
     small = shrunk(unit(after.pixels), before.size) if means is None else means
     if not np.isfinite(small).all():  # A mean is not finite if one of its values is not.
-        return "it holds values that are not finite numbers"
+        return Judgement("it holds values that are not finite numbers")
     weight = counted(before, hole)
     if not weight.any():
-        return None
+        return Judgement()
     source = unit(before.pixels)
     compared = weight > 0
     spread, result_spread = float(source[compared].std()), float(small[compared].std())
     if spread > _MIN_SPREAD and result_spread < _MIN_SPREAD_RATIO * spread:
-        return "it is black" if small[compared].max() < _MIN_SPREAD else "it is flat"
+        return Judgement("it is black" if small[compared].max() < _MIN_SPREAD else "it is flat")
     difference = small - source
     drift = float(np.abs(difference[compared].mean(axis=0)).max())
-    if drift > MAX_DRIFT:
-        return f"its colours drift by {drift:.2f} (at most {MAX_DRIFT:g})"
     windows, share = local_mean(difference, weight, _WINDOW_PX)
     judged = share >= _MIN_SHARE
     worst = float(np.abs(windows[judged]).max(initial=0.0))
-    return f"a part of it differs by {worst:.2f} (at most {MAX_LOCAL_DRIFT:g})" if worst > MAX_LOCAL_DRIFT else None
+    found = None
+    if drift > MAX_DRIFT:
+        found = f"its colours drift by {drift:.2f} (at most {MAX_DRIFT:g})"
+    elif worst > MAX_LOCAL_DRIFT:
+        found = f"a part of it differs by {worst:.2f} (at most {MAX_LOCAL_DRIFT:g})"
+    return Judgement(found, max(drift / MAX_DRIFT, worst / MAX_LOCAL_DRIFT))
 
 
 def _are_means_of(means: NDArray[np.float32], after: Decoded) -> bool:
@@ -85,12 +110,18 @@ class Guarded:
     def __call__(self, image: Decoded, hole: Hole | None) -> tuple[Decoded, Restored]:
         """The restored image; if it fails the check, computed again in float32, with a note. Raises QualityError."""
         after, restored = self.restore(image, hole)
-        problem = defect(image, after, hole, restored.shrunk)
-        if problem is None:
-            return after, restored
+        first = judged(image, after, hole, restored.shrunk)
+        if first.defect is None:
+            return _with_distance(image, after, first), restored
         after, restored = self.careful()(image, hole)
-        remaining = defect(image, after, hole, restored.shrunk)
-        if remaining is not None:
+        second = judged(image, after, hole, restored.shrunk)
+        if second.defect is not None:
             hint = "Inspect it with --quarantine DIR. With --no-guard, results are not compared with inputs."
-            raise QualityError(f"the result differs too much from the input: {remaining}", hint=hint, image=after)
-        return replace(after, notes=(*after.notes, f"computed again in float32: {problem}")), restored
+            raise QualityError(f"the result differs too much from the input: {second.defect}", hint=hint, image=after)
+        after = replace(after, notes=(*after.notes, f"computed again in float32: {first.defect}"))
+        return _with_distance(image, after, second), restored
+
+
+def _with_distance(image: Decoded, after: Decoded, found: Judgement) -> Decoded:
+    """The result with the largest distance so far, where the network runs several times."""
+    return replace(after, distance=largest(image.distance, found.distance))

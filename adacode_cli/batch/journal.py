@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adacode_cli import atomic, locks
+from adacode_cli.batch.packed import Packed
 from adacode_cli.batch.record import Record, SideFiles, line_from
 from adacode_cli.batch.state_files import STATE, ForeignFileError, check_folder, object_of, opened
 from adacode_cli.errors import JournalError, is_full, reason
@@ -44,8 +45,7 @@ class Journal:
 
     def _reset(self, inode: int) -> None:
         """Discards all that was read, because the file is another one."""
-        self._earlier: dict[str, Record] = {}
-        self._new: dict[str, Record] = {}
+        self._earlier, self._new = Packed(), Packed()
         self._side_files: dict[str, SideFiles] = {}
         self._read_to = 0
         self._inode = inode
@@ -83,8 +83,7 @@ class Journal:
         """
         with self._lock:
             self._update()
-            self._earlier |= self._new
-            self._new = {}
+            self._earlier, self._new = self._earlier.joined(self._new), Packed()
 
     def done(self, target: str, *, only_new: bool = False) -> Record | None:
         """The record of the last line on a finished `target`, including the current lines of other processes.
@@ -97,13 +96,15 @@ class Journal:
 
     def targets_with_other_weights(self, weights: str) -> frozenset[str]:
         """The targets whose last records have other weights than these. Raises JournalError as `done` does."""
-        return frozenset(target for target, record in self.records().items() if record.settings.weights != weights)
+        records = self.records()
+        settings = ((target, records.settings_of(target)) for target in records)
+        return frozenset(target for target, known in settings if known and known.weights != weights)
 
-    def records(self) -> dict[str, Record]:
+    def records(self) -> Packed:
         """The last record of each finished target. Raises JournalError as `done` does."""
         with self._lock:
             self._update()
-            return self._earlier | self._new
+            return self._earlier.joined(self._new)
 
     def side_files(self, target: str) -> SideFiles:
         """The files written beside `target`, from all lines. Raises JournalError as `done` does."""
@@ -148,7 +149,7 @@ class Journal:
             self._reset(status.st_ino)
         with os.fdopen(os.dup(file.fileno()), "rb") as reader:
             reader.seek(self._read_to)
-            for line, num_bytes in _lines(reader):
+            for line, num_bytes in lines_of(reader):
                 self._read_to += num_bytes
                 self._is_journal |= line.startswith(_BEGINNING)
                 self._take(line)
@@ -168,7 +169,7 @@ def lines_in(root: Path, start: int) -> Iterator[tuple[bytes, int]]:
     try:
         with os.fdopen(opened(path, os.O_RDONLY), "rb") as file:
             file.seek(start)
-            yield from _lines(file)
+            yield from lines_of(file)
     except (FileNotFoundError, NotADirectoryError):
         return
     except ForeignFileError as error:
@@ -187,7 +188,7 @@ def _foreign(path: Path, error: ForeignFileError) -> JournalError:
     return JournalError(f"cannot be used: {error.strerror}", path=path, hint=hint)
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """The complete lines from the current position, and their lengths; b"" for lines that are too long.
 
     A last line without a newline is left out: another process is writing it, or it is incomplete.

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from adacode_cli.errors import OutputError
 from adacode_cli.storage.path import is_remote, is_remote_text, path_from
@@ -35,17 +39,26 @@ class Kept:
 
     def refuse(self, sources: Iterable[Path | str], targets: Iterable[Path | str], option: str = "-o") -> None:
         """Raises OutputError if one of `targets` is, under any name, one of the inputs `sources` or of the files."""
-        existing = {file: target for target in targets if (file := identity(target)) is not None}
-        if not existing:
-            return
-        for what, path in _chained(self.files, sources):
-            file = identity(path)
-            if file in existing:
+        existing: dict[tuple[int, int], Path | str] = {}
+        addresses = array("q")
+        for target in targets:
+            if _is_address(target):
+                addresses.append(hash(str(target)))
+            elif (file := identity(target)) is not None:
+                existing[file] = target
+        addresses = array("q", np.sort(np.array(addresses, np.int64)).tobytes())  # `sorted` would need far more memory.
+        for what, path in _chained(self.files, sources) if existing or addresses else ():
+            same: Path | str | None = None
+            if _is_address(path):
+                same = str(path) if _holds(addresses, hash(str(path))) else None
+            elif (file := identity(path)) is not None:
+                same = existing.get(file)
+            if same is not None:
                 hint = f"Originals are never overwritten: choose another place with {option}."
                 if option == "-o":
                     hint = "Originals are never overwritten: choose another directory with -o, or add --suffix."
                 description = what if isinstance(path, int) else f"{what} {path}"
-                raise OutputError(f"would overwrite {description}", path=path_from(str(existing[file])), hint=hint)
+                raise OutputError(f"would overwrite {description}", path=path_from(str(same)), hint=hint)
 
     def refuse_original(self, target: Path, option: str = "-o") -> None:
         """Raises OutputError for a file below one of the folders. The caller has checked that no run wrote it."""
@@ -70,6 +83,17 @@ class Kept:
         named = {file: folder for folder in self.folders if (file := identity(folder)) is not None}
         above = (identity(path) for path in (real, *real.parents))
         return next((named[file] for file in above if file in named), None)
+
+
+def _is_address(path: Path | str | int) -> bool:
+    """Whether a path is in a store, where a file has one name only."""
+    return is_remote_text(path) if isinstance(path, str) else is_remote(path)
+
+
+def _holds(keys: array[int], key: int) -> bool:
+    """Whether a key is in sorted `keys`, which are hashes of addresses: 64 bits each, as there may be a million."""
+    at = bisect_left(keys, key)
+    return at < len(keys) and keys[at] == key
 
 
 def _chained(

@@ -9,6 +9,7 @@ have leases of their own, which do not exclude one another.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import socket
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from adacode_cli.batch.permit import allow_until, check_permit, clock
 from adacode_cli.batch.state_files import STATE, object_of
 from adacode_cli.errors import JournalError, OutputError
 from adacode_cli.storage import listing, objects
@@ -64,10 +66,10 @@ class Lease:
         there = self._conflicting()
         if (living := self._living(there)) is not None:
             raise _held(living)
-        own = [_number(path.name) for path in self._all() if _label_of(path.name) == self._label]
+        own = [_number_of(path.name) for path in self._all() if _label_of(path.name) == self._label]
         path = self._folder / f"{self._label}.{max(own, default=0) + 1:06d}.json"
         self._content = {"id": secrets.token_hex(8), "since": datetime.now(UTC).isoformat("T", "seconds"), **_process()}
-        began = _clock()
+        began = clock()
         if not objects.creates(path, self._next()) or not self._is_own(path):
             raise _held(path)
         self._path, self._last_beat = path, began
@@ -75,6 +77,7 @@ class Lease:
             self.release()
             raise _held(others[0])
         _taken.append(self)
+        _tell_workers()
         for dead in there:
             objects.remove(dead)
 
@@ -83,27 +86,34 @@ class Lease:
 
         Raises JournalError if another run has taken over, and OutputError if the store does not answer.
         """
-        if self._path is None or _clock() - self._last_beat < BEAT_S:
+        if self._path is None or clock() - self._last_beat < BEAT_S:
             return
         self.check()
         others = self._conflicting()
         if others or not self._has_own_content(self._path):
+            allow_until(-math.inf)  # Workers stop before the name of the other run is read.
             self._lost = _taken_over(others[0] if others else self._path)
             raise self._lost
-        began = _clock()
+        began = clock()
         objects.write(self._path, self._next(), media_type=_MEDIA_TYPE)
         self.check()  # The machine may have slept meanwhile.
         self._last_beat = began
+        _tell_workers()
 
     def check(self) -> None:
         """Raises JournalError if another run has taken over, or may, because the last sign of life is too old."""
-        is_late = self._path is not None and _clock() - self._last_beat > EXPIRES_S - BEAT_S / 2
+        is_late = self._path is not None and clock() > self.ends_at
         if is_late and self._lost is None:
             hint = "Check the connection, and run the same command again: it continues where this run stopped."
             what = "the store did not answer for too long, or this machine slept, so the run was stopped"
             self._lost = JournalError(what, path=self.root, hint=hint)
         if self._lost is not None:
             raise self._lost from self.unanswered
+
+    @property
+    def ends_at(self) -> float:
+        """When this process must not write any more, unless it gives a sign of life before; `permit.clock`."""
+        return -math.inf if self.is_lost else self._last_beat + EXPIRES_S - BEAT_S / 2
 
     @property
     def is_lost(self) -> bool:
@@ -115,6 +125,7 @@ class Lease:
         path, self._path = self._path, None
         if self in _taken:
             _taken.remove(self)
+            _tell_workers()
         if path is not None:
             with suppress(OutputError):
                 if self._has_own_content(path):
@@ -134,7 +145,7 @@ class Lease:
 
     def _all(self) -> Iterator[RemotePath]:
         for number, (place, _) in enumerate(listing.entries(self._folder, OutputError)):
-            if number < _MAX_LEASES and "/" not in place and _number(place):
+            if number < _MAX_LEASES and "/" not in place and _number_of(place):
                 yield self._folder / place
 
     def _conflicting(self) -> list[RemotePath]:
@@ -167,8 +178,8 @@ class Lease:
         if unknown:
             owner = _owner(next(iter(unknown.values())))
             self.waiting(f"waiting for a sign of life of the run that {owner} began")
-        until = _clock() + EXPIRES_S
-        while unknown and _clock() < until:
+        until = clock() + EXPIRES_S
+        while unknown and clock() < until:
             time.sleep(_POLL_S)
             for path, content in list(unknown.items()):
                 now = _read(path)
@@ -180,22 +191,21 @@ class Lease:
 
 
 def check_leases() -> None:
-    """Raises JournalError if this process has a lease and must not write any more."""
+    """Raises JournalError if this process has a lease, or works for a run that has, and must not write any more."""
     for lease in tuple(_taken):
         lease.check()
+    check_permit()
 
 
-def _clock() -> float:
-    """Seconds of a clock that goes on while the machine sleeps."""
-    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
+def _tell_workers() -> None:
+    allow_until(min((lease.ends_at for lease in tuple(_taken)), default=math.inf))
 
 
 def _label_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _number(name: str) -> int:
+def _number_of(name: str) -> int:
     """The number of a lease by its name; 0 for another file."""
     label, _, rest = name.partition(".")
     digits = rest.removesuffix(".json")

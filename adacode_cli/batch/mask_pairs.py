@@ -69,11 +69,16 @@ class MaskPairs:
             raise self._without_mask(path, f"{mask} is this image itself. Put its mask there instead.")
         return mask
 
+    def place_for(self, path: Path) -> Path:
+        """Where the mask of the image `path` is, or, if there is none, where it would be found."""
+        place = self._places.get(str(path))
+        return self.folder / (place or self._advised.of(str(path), f"{MARK}.png" if self.holds_images else ".png"))
+
     def _hint(self, path: Path) -> str:
+        place = self.folder / self._advised.of(str(path), f"{MARK}.png" if self.holds_images else ".png")
         if self.holds_images:
-            place = self.folder / self._advised.of(str(path), f"{MARK}.png")
             return f"Name its mask {place}; other images of this run are not used as masks."
-        return f"Put its mask (white where the holes are) at {self.folder / self._advised.of(str(path), '.png')}."
+        return f"Put its mask (white where the holes are) at {place}."
 
     def _without_mask(self, path: Path, hint: str) -> InputError:
         return InputError(f"has no mask in {self.folder}", path=path, hint=hint)

@@ -43,8 +43,9 @@ def write_new(
     JournalError if another run may write there by now.
     """
     if is_remote(target):
-        check_leases()
-        return objects.write(target, data, media_type=media_type(target), facts=facts, replaces=replaces).stamp
+        kind = media_type(target)
+        there = objects.write(target, data, media_type=kind, facts=facts, replaces=replaces, before=check_leases)
+        return there.stamp
     make_directory(target.parent)
     try:
         atomic.write_bytes(target, data, times_ns=times_ns)

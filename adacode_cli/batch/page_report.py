@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from adacode_cli.batch.comparison import largest
 from adacode_cli.batch.enlarging import WithoutNetwork
 from adacode_cli.batch.masks import PackedMask
 from adacode_cli.batch.restoring import Restored
@@ -35,13 +36,14 @@ class PageReport:
     """The pages so far; at least one is added before anything is asked.
 
     num_pages: of the file. first: what was reported of the first one. precisions: in which the network made them, each
-    once. found: the masks of what a detector has found in them.
+    once. found: the masks of what a detector has found in them. distance: the largest one of a page from its input.
     """
 
     num_pages: int
     first: Restored = field(init=False)
     precisions: dict[str, None] = field(default_factory=dict)
     found: list[PackedMask] = field(default_factory=list)
+    distance: float | None = None
     _fates: Counter[Fate] = field(default_factory=Counter)
     _pages_of: dict[str, list[int]] = field(default_factory=dict)
 
@@ -59,6 +61,7 @@ class PageReport:
         if restored.precision:
             self.precisions[restored.precision] = None
         self.found += found
+        self.distance = largest(self.distance, image.distance)
         return replace(image, notes=page.notes)
 
     @property

@@ -175,7 +175,14 @@ def make_plan(
     if shard:
         jobs, refused, passed_over = _of_part(shard, jobs, refused, passed_over)
     kept = kept or Kept(folders=tuple(path for path in inputs if is_folder(path)))
-    jobs, to_skip = without_existing(jobs, every, on_existing, kept, lambda job: has_tree and may_go_on(job), outputs)
+    jobs, to_skip = without_existing(
+        jobs,
+        every,
+        on_existing=on_existing,
+        kept=kept,
+        may_go_on=lambda job: has_tree and may_go_on(job),
+        outputs=outputs,
+    )
     files = (tuple(jobs), tuple(to_skip), tuple(passed_over))
     return Plan(*files, has_tree, found.left_out, pairs, tuple(refused), len(every))
 
@@ -205,9 +212,10 @@ def search(inputs: Sequence[Path], naming: Naming, selection: Selection, *, stri
     return Search(jobs, passed_over, left_out)
 
 
-def without_existing(  # noqa: PLR0917 (as make_plan has them)
+def without_existing(
     jobs: Sequence[Job],
     every: Sequence[Job],
+    *,
     on_existing: OnExisting,
     kept: Kept,
     may_go_on: Callable[[Job], bool],
@@ -341,6 +349,9 @@ def _exist(jobs: Sequence[Job], outputs: RemoteOutputs) -> Sequence[int]:
     for root in remote:
         outputs.look(root, (job.name for job in jobs if job.root == root), is_one=len(jobs) == 1)
     if remote:
+        only = jobs[0].root
+        if is_remote(only) and all(job.root is only for job in jobs):
+            return outputs.exist(only, (job.name for job in jobs))
         return bytes(
             outputs.stamp(job.root, job.name) is not None if is_remote(job.root) else job.is_made() for job in jobs
         )

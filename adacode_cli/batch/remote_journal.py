@@ -7,30 +7,35 @@ finished without its line is known to be in flight (`batch.announced`).
 
 from __future__ import annotations
 
+import io
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import BinaryIO
+from itertools import chain
+from typing import TYPE_CHECKING, BinaryIO
 
-from adacode_cli.batch.journal import Journal
+from adacode_cli.batch.journal import Journal, lines_of
 from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import AdaCodeError, JournalError
 from adacode_cli.storage import listing, objects
 from adacode_cli.storage.path import RemotePath
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 FOLDER = STATE / "journal"
 _SUFFIX = ".jsonl"
 _EVERY_S = 4.0
 _MAX_LINES = 1000
 _MANY_SEGMENTS = 100
-_MAX_BYTES = 32 << 20
-"""Of an object that others are put together to."""
+_MAX_BYTES = objects.PIECE_BYTES - 1
+"""Of an object that others are put together to: it is read at once."""
 _READERS = 8
-_AT_ONCE = 32
-"""Objects of which the contents are in memory at once."""
+"""Objects of which a piece is in memory at once."""
 _LISTS = 8
 """Attempts to read all objects of a list, while other runs put theirs together."""
 _MEDIA_TYPE = "application/jsonl"
@@ -123,8 +128,8 @@ class RemoteJournal(Journal):
         def copy() -> None:
             file.seek(0)
             file.truncate()
-            for data in self._contents(self._names()):
-                file.write(data)
+            for pieces in self._contents(self._names()):
+                file.writelines(pieces)
 
         with self._writing:
             _while_others_put_together(copy)
@@ -134,7 +139,8 @@ class RemoteJournal(Journal):
         self._run = self._run or f"{self._next_run:06d}-{secrets.token_hex(4)}"
         self._count += 1
         path = self._folder / f"{self._run}-{self._count:06d}{_SUFFIX}"
-        objects.write(path, data, media_type=_MEDIA_TYPE, replaces=objects.Replaces.NOTHING, kind=JournalError)
+        nothing = objects.Replaces.NOTHING
+        objects.write(path, data, media_type=_MEDIA_TYPE, replaces=nothing, kind=JournalError, before=self.check)
         return path, len(data)
 
     def _put_together(self) -> None:
@@ -164,20 +170,18 @@ class RemoteJournal(Journal):
         listed = listing.entries(self._folder, JournalError)
         return sorted(place for place, _ in listed if place.endswith(_SUFFIX) and "/" not in place)
 
-    def _contents(self, names: list[str]) -> Iterator[bytes]:
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as pool:
-            for start in range(0, len(names), _AT_ONCE):
-                part = names[start : start + _AT_ONCE]
-                yield from pool.map(lambda name: objects.read(self._folder / name, kind=JournalError), part)
+    def _contents(self, names: list[str]) -> Iterator[Iterator[bytes]]:
+        return _read_ahead([self._folder / name for name in names])
 
     def _read_objects(self) -> None:
         names = self._names()
         runs = [name.partition("-")[0] for name in names]
         self._next_run = 1 + max((int(run) for run in runs if run.isascii() and run.isdecimal()), default=0)
         unread = [name for name in names if name not in self._known]
-        for data in self._contents(unread):
-            for line in data.splitlines(keepends=True):
-                self._take(line)
+        for pieces in self._contents(unread):
+            with io.BufferedReader(_Stream(pieces)) as file:
+                for line, _ in lines_of(file):
+                    self._take(line)
         self._known.update(unread)
         self._is_read = True
 
@@ -194,6 +198,47 @@ def _while_others_put_together(read: Callable[[], None]) -> None:
                 raise
         else:
             return
+
+
+class _Stream(io.RawIOBase):
+    """A file of which the content comes in pieces."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._piece = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """As `RawIOBase.readinto`."""
+        view = memoryview(buffer)
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._piece = memoryview(piece)
+        count = min(len(view), len(self._piece))
+        view[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+
+def _read_ahead(paths: Sequence[RemotePath]) -> Iterator[Iterator[bytes]]:
+    """The pieces of each object, in the order of the paths. The first pieces of a few objects are read at once."""
+
+    def begun(path: RemotePath) -> tuple[Iterator[bytes], bytes]:
+        pieces = objects.read_pieces(path, JournalError)
+        return pieces, next(pieces, b"")
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as pool:
+        ahead = deque(pool.submit(begun, path) for path in paths[:_READERS])
+        for following in (*paths[_READERS:], *[None] * min(_READERS, len(paths))):
+            pieces, first = ahead.popleft().result()
+            if following is not None:
+                ahead.append(pool.submit(begun, following))
+            yield chain((first,), pieces)
 
 
 def _groups(segments: list[tuple[RemotePath, int]]) -> Iterator[list[tuple[RemotePath, int]]]:

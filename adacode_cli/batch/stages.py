@@ -397,6 +397,7 @@ class Stages:
 
 
 def _inferred(image: Decoded, report: PageReport) -> Inferred:
+    image = replace(image, distance=report.distance)
     return Inferred(image, report.first, tuple(report.precisions), found=tuple(report.found), fate=report.fate)
 
 

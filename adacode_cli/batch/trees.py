@@ -59,6 +59,7 @@ class Known:
     last: the last record.
     new: the last record since this run was planned.
     target_stamp: what its store stated of the output when the run was planned; None if it is local or did not exist.
+    verify: as in `Trees`.
     """
 
     settings: Settings
@@ -68,20 +69,23 @@ class Known:
     last: Record | None
     new: Record | None
     target_stamp: int | None = None
+    verify: bool = False
 
     def is_done(self, job: Job) -> bool:
         """Whether the output is known to be done without reading the source, because its store says that neither has
         changed. False if only the contents can tell.
         """
         record, found = self.counted, job.found
-        if record is None or self.overwrite or record.settings != self.settings or record.mask or record.side_files:
+        if record is None or self.overwrite or self.verify or record.settings != self.settings:
+            return False
+        if record.mask or record.side_files:
             return False
         same_source = bool(found.stamp) and record.source_stamp == found.stamp and record.path == absolute_text(job)
         return same_source and self._is_intact(job, record)
 
     def _is_intact(self, job: Job, record: Record) -> bool:
         """Whether the output is as it was made, by what its store says, or else by its content."""
-        if self.target_stamp and self.target_stamp == record.output_stamp:
+        if self.target_stamp and self.target_stamp == record.output_stamp and not self.verify:
             return True
         return holds(job.target, record.output)
 
@@ -136,6 +140,7 @@ class Trees:
     resume: finished outputs are skipped; without it, only those that another process made since this run was planned.
     replace: outputs of earlier runs with other options or weights may be written again.
     overwrite: any output may be written again, also one that was made from another input or was changed since.
+    verify: contents are always compared; what stores state of files proves nothing.
     again: the words of the command that makes outputs again, for the gallery; None: the run has no gallery.
     """
 
@@ -143,6 +148,7 @@ class Trees:
     resume: bool = False
     replace: bool = True
     overwrite: bool = False
+    verify: bool = False
     outputs: RemoteOutputs = field(default_factory=RemoteOutputs)
     again: Sequence[str] | None = None
     _galleries: dict[Path, Gallery | GalleryInStore] = field(default_factory=dict)
@@ -290,7 +296,7 @@ class Trees:
         record, new = journal.done(job.name), journal.done(job.name, only_new=True)
         counted = record if self.resume else new
         stamp = self.outputs.stamp(job.root, job.name)
-        return Known(self.settings, self.replace, self.overwrite, counted, record, new, stamp)
+        return Known(self.settings, self.replace, self.overwrite, counted, record, new, stamp, self.verify)
 
     def begin_galleries(self, roots: Sequence[Path]) -> None:
         """Writes the galleries, if the run has some, with what the trees hold already. Raises OutputError."""

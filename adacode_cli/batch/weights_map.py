@@ -53,7 +53,7 @@ def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: S
     height, width = _panel_size(image.shape)
     shown = _resize(_as_rgb8(image), height, width)
     dominant = np.argmax(mixing_weights, axis=0)
-    low, high = _scale(mixing_weights)
+    low, high = range_of(mixing_weights)
     panels = [
         _Panel("image", "as restored", shown),
         _Panel("overlay", "the basis that weighs most", _overlay(shown, dominant)),
@@ -62,7 +62,7 @@ def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: S
         share = float(np.mean(dominant == index))
         detail = f"mean {mixing_weights[index].mean():.2f}, most in {share:.0%}"
         heat = _heat(mixing_weights[index], low, high)
-        swatch = _color_of(index)
+        swatch = color_of(index)
         panels.append(_Panel(category, detail, _resize(heat, height, width, smooth=False), swatch))
     return _sheet(panels, height, width, low, high)
 
@@ -74,7 +74,8 @@ def _panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
     return height, width
 
 
-def _scale(mixing_weights: NDArray[np.float32]) -> tuple[float, float]:
+def range_of(mixing_weights: NDArray[np.float32]) -> tuple[float, float]:
+    """The smallest and the largest value of the scale on which mixing weights are drawn."""
     low, high = min(0.0, float(mixing_weights.min())), float(mixing_weights.max())
     return low, high if high > low else low + 1.0
 
@@ -97,7 +98,8 @@ def _heat(plane: NDArray[np.float32], low: float, high: float) -> Pixels:
     return np.ascontiguousarray(colored[..., ::-1])
 
 
-def _color_of(index: int) -> tuple[int, int, int]:
+def color_of(index: int) -> tuple[int, int, int]:
+    """Red, green and blue of a basis, by its number; with many bases, colours are repeated."""
     red, green, blue = (int(part) for part in _PALETTE[index % len(_PALETTE)])
     return red, green, blue
 

@@ -29,6 +29,7 @@ from adacode_cli.batch.description import Description
 from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.outcome import Outcome
+from adacode_cli.batch.permit import Permit, follow
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.worker_handle import Given
 from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError
@@ -85,10 +86,11 @@ class WorkerTask:
         return replace(self.description, network=replace(self.description.network, device=self.placement.own_device))
 
 
-def run_worker(task: WorkerTask, connection: Connection) -> None:
-    """Carries out jobs until the parent ends or stops it, or an error ends this process."""
+def run_worker(task: WorkerTask, connection: Connection, permit: Permit) -> None:
+    """Carries out jobs until the parent ends or stops it, or an error ends this process. permit: of the parent."""
     for number in FOR_THE_PARENT:
         signal.signal(number, signal.SIG_IGN)
+    follow(permit)
     parent = _ParentConnection(connection)
     try:
         task.prepare()

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from adacode_cli.batch.permit import own_permit
 from adacode_cli.batch.worker import FOR_THE_PARENT, STOP, WorkerTask, run_worker
 from adacode_cli.batch.worker_handle import Given, WorkerHandle
 from adacode_cli.errors import DeviceError, WeightsError, reason
@@ -57,7 +58,7 @@ class WorkerProcess(WorkerHandle):
         try:
             connection, theirs = context.Pipe()
             try:
-                process = context.Process(target=run_worker, args=(self.task, theirs), daemon=True)
+                process = context.Process(target=run_worker, args=(self.task, theirs, own_permit()), daemon=True)
                 with _without_signals(), theirs:
                     process.start()
             except BaseException:

@@ -18,8 +18,8 @@ from adacode_cli.cli.settings import options_of
 _LEFT_OUT = frozenset(
     {
         *("config", "preset", "help", "help-all", "output", "from-file", "null", "shard", "include", "exclude"),
-        *("dry-run", "watch", "watch-interval", "resume", "overwrite", "skip-existing", "quiet", "verbose", "json"),
-        *("log-file", "jobs", "processes", "device"),
+        *("dry-run", "watch", "watch-interval", "resume", "verify", "overwrite", "skip-existing", "quiet", "verbose"),
+        *("json", "log-file", "jobs", "processes", "device"),
     }
 )
 

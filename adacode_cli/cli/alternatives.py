@@ -34,6 +34,7 @@ CHOICES = (
     ),
     Choice(frozenset({"save-codes", "from-codes"}), {"code-levels": frozenset({"save-codes"})}),
     Choice(frozenset({"overwrite", "skip-existing"})),
+    Choice(frozenset({"verify", "skip-existing"})),
     Choice(frozenset({"quiet", "verbose"})),
 )
 

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.galleries import open_in_browser
 from adacode_cli.cli.options import Verbose
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import write_line
-from adacode_cli.cli.view import open_in_browser
 from adacode_cli.errors import UsageError
 
 EPILOG = """Examples:
@@ -53,4 +53,4 @@ def compare(
     page = gallery.page.absolute()
     write_line(str(page))
     if open:
-        open_in_browser(page)
+        open_in_browser(page.as_uri())

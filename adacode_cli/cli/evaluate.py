@@ -17,6 +17,7 @@ from rich.text import Text
 from adacode_cli.cli import evaluate_folders
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.configuration import Program
+from adacode_cli.cli.evaluate_page import WorstPage, check_page, is_sheet
 from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, with_option_groups
 from adacode_cli.cli.restore_options import Denoise
 from adacode_cli.cli.run_text import counted
@@ -68,7 +69,10 @@ class EvalOptions:
     ] = "lpips"
     worst: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", help="Write a sheet of the five worst images; replaced if it exists."),
+        typer.Option(
+            metavar="FILE.png|DIR",
+            help="Write a sheet of the five worst images, or a page of all, the worst first; replaced if it exists.",
+        ),
     ] = None
     csv: Csv = None
     device: DeviceName = "auto"
@@ -137,7 +141,8 @@ def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count
         # Mistakes are reported before the slow steps: the import of torch, and hours of restoring.
         examples = load_testset(options.data, task, scale)
         if options.worst is not None:
-            _check_sheet(options.worst, options.data, examples)
+            check = _check_sheet if is_sheet(options.worst) else check_page
+            check(options.worst, options.data, examples)
         location.parse(options.weights, catalogue_file.load())
         if options.csv is not None:
             check_csv(options.csv, _files_of(examples), [options.data])
@@ -157,24 +162,34 @@ def _findings(options: EvalOptions, task: str, scale: int, denoise: float, count
         def show(example: Example) -> None:
             show_line(f"{count.next()} {example.name}")
 
-        keep = (lambda *_: None) if options.worst is None else worst.add
+        page = _page(options, task, scale)
+        keep = page.add if page else worst.add if options.worst else (lambda *_: None)
         rows = evaluate(
             restorer, examples, task, scale, denoise=denoise, perceptual=perceptual, on_example=show, on_row=keep
         )
     found = Evaluation(task, scale, denoise, options.weights, options.perceptual or None, options.worst, rows, digest)
     if options.csv is not None:
         write_csv(options.csv, found.csv_lines())
-    if options.worst is not None:
+    if page is not None:
+        page.finish()
+    elif options.worst is not None:
         _write_sheet(options.worst, worst, found)
     return found
+
+
+def _page(options: EvalOptions, task: str, scale: int) -> WorstPage | None:
+    """The page for --worst, if it names one."""
+    from adacode_cli.evaluation.perceptual import perceptual_title
+
+    if options.worst is None or is_sheet(options.worst):
+        return None
+    return WorstPage(options.worst, task, scale, perceptual_title(options.perceptual) if options.perceptual else "")
 
 
 def _check_sheet(path: Path, data: Path, examples: tuple[Example, ...]) -> None:
     from adacode_cli import atomic
     from adacode_cli.batch.kept import Kept
 
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"--worst {path} is not a .png", hint="The sheet is a PNG: choose a name that ends in .png.")
     kept = Kept(folders=(data,))
     kept.refuse(_files_of(examples), [path], "--worst")
     if path.exists():

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adacode_cli import formats
-from adacode_cli.cli.option_values import place
 from adacode_cli.cli.options import NoEffectOnResult, flag
 from adacode_cli.errors import UsageError
 from adacode_cli.limits import MASK_HALO_PX, MASK_TOLERANCE
-from adacode_cli.storage.path import is_remote
+from adacode_cli.storage.path import is_remote, path_of
 
 if TYPE_CHECKING:
     from adacode_cli.batch.description import Detection
@@ -47,7 +46,7 @@ class HoleOptions:
         Path | None,
         _place(
             metavar="FILE",
-            parser=place,
+            parser=path_of,
             help="A mask of the input's size: white where the hole is, or strokes on a transparent layer. It is used "
             "for all inputs.",
         ),
@@ -57,7 +56,7 @@ class HoleOptions:
         Path | None,
         _place(
             metavar="DIR",
-            parser=place,
+            parser=path_of,
             help="A directory with a mask for each image: under the image's path (1931/p1.png for 1931/p1.jpg), with "
             "_mask after its name, or anywhere in it if the name is unique.",
         ),
@@ -103,7 +102,7 @@ class HoleOptions:
         Path | None,
         _place(
             metavar="DIR",
-            parser=place,
+            parser=path_of,
             help="With --detect: write what was found into this directory, as masks that --mask-dir can use. A mask "
             "that was edited since is replaced only with --overwrite.",
         ),

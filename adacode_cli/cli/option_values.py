@@ -54,7 +54,7 @@ def output(text: str) -> Path:
     if text.lower().startswith("file://"):
         hint = f"Give the path alone: -o {shlex.quote(text[len('file://') :])}."
         raise UsageError(f"-o {text}: addresses of local files are not supported", hint=hint)
-    path = place(text)
+    path = path_of(text)
     if is_remote(path):
         require_writable(path, "-o")
         return path
@@ -72,11 +72,6 @@ def require_writable(path: RemotePath, option: str) -> None:
         hint = "Choose a local directory, or one on another store (docs/storage.md)."
         raise UsageError(f"{option} {path}: on {path.kind.title}, files can only be read", hint=hint)
     require_library(path)
-
-
-def place(text: str) -> Path:
-    """The local path or the address that a text means. Raises UsageError for an address of an unknown kind."""
-    return path_of(text)
 
 
 def _is_unwritable(suffix: str) -> bool:

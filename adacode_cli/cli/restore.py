@@ -23,7 +23,7 @@ from adacode_cli.cli.executing import executing, is_for_several
 from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
-from adacode_cli.cli.option_values import place, shard_of
+from adacode_cli.cli.option_values import shard_of
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.readiness import check_ready
@@ -116,7 +116,7 @@ def reconstruct(
         Path | None,
         typer.Option(
             metavar="PATH",
-            parser=place,
+            parser=path_of,
             rich_help_panel=_CODES,
             help="Also write each image's codes and mixing weights: into this directory, or, for one image, into this "
             "file if its name ends in .adacode. The image that is written is bit-identical to that of --from-codes.",
@@ -231,6 +231,9 @@ def _restored(inputs: list[str], options: RestoreOptions, request: Request, plac
 def _check(options: RestoreOptions) -> None:
     if options.skip_existing and options.overwrite:
         raise UsageError("--skip-existing and --overwrite contradict one another", hint="Leave out one of the two.")
+    if options.skip_existing and options.verify:
+        hint = "Leave out --skip-existing, which keeps results without a check."
+        raise UsageError("--skip-existing and --verify contradict one another", hint=hint)
     if options.quiet and options.verbose:
         raise UsageError("--quiet and --verbose contradict one another", hint="Leave out one of the two.")
     if not options.isolate and options.decode_timeout != DECODING_LIMIT_S:

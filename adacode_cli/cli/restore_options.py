@@ -15,22 +15,22 @@ import typer
 
 from adacode_cli import formats
 from adacode_cli.cli import option_values
+from adacode_cli.cli.kept_options import LIMIT, KeptOptions
 from adacode_cli.cli.options import NoEffectOnResult, flag, verbosity
 from adacode_cli.errors import UsageError
-from adacode_cli.limits import DECODING_LIMIT_S, DEFAULT_QUALITY, MAX_FILE_BYTES, MAX_PIXELS
+from adacode_cli.limits import DECODING_LIMIT_S, DEFAULT_QUALITY
+from adacode_cli.storage.path import path_of
 
 _STDIN = "-"
 
-_OUTPUT, _SELECTION, _MODEL = "Output", "Which files", "Weights and device"
-_KEPT, _CONSOLE = "What is kept", "What is shown"
-_output, _selection, _model, _kept, _console = (
-    partial(typer.Option, rich_help_panel=panel) for panel in (_OUTPUT, _SELECTION, _MODEL, _KEPT, _CONSOLE)
+_OUTPUT, _SELECTION, _MODEL, _CONSOLE = "Output", "Which files", "Weights and device", "What is shown"
+_output, _selection, _model, _console = (
+    partial(typer.Option, rich_help_panel=panel) for panel in (_OUTPUT, _SELECTION, _MODEL, _CONSOLE)
 )
-_beside = partial(_output, metavar="DIR", parser=option_values.place)
+_beside = partial(_output, metavar="DIR", parser=path_of)
 
 _WHERE = NoEffectOnResult("It sets the places and names of outputs.")
 _WHICH = NoEffectOnResult("It chooses files; each file becomes the same as in any other run.")
-_LIMIT = NoEffectOnResult("A file that a limit refuses has no output.")
 _HOW = NoEffectOnResult("It sets how the work is done; the results are the same.")
 _SHOWN = NoEffectOnResult("It sets what is shown or logged.")
 _AGAIN = NoEffectOnResult("It sets what is done with outputs that exist.")
@@ -61,63 +61,8 @@ Denoise = Annotated[
 
 
 @dataclass(frozen=True)
-class RestoreOptions:
+class RestoreOptions(KeptOptions):
     """The options of a run, as Typer parses them. docs/formats.md lists what each format can hold."""
-
-    strict: Annotated[
-        bool,
-        flag(
-            "--strict",
-            panel=_KEPT,
-            help="An image fails, and nothing is written for it, if its output format cannot keep all that it holds. "
-            "Images in directories that are of kinds that are not read fail too.",
-        ),
-    ] = False
-    preserve_times: Annotated[
-        bool, flag("--preserve-times", panel=_KEPT, help="Outputs get the file times of their inputs.")
-    ] = False
-    no_provenance: Annotated[
-        bool,
-        flag(
-            "--no-provenance",
-            panel=_KEPT,
-            help="Do not record the tool, its version and the weights in the outputs' EXIF and XMP.",
-        ),
-    ] = False
-    accept_damaged: Annotated[
-        bool,
-        flag(
-            "--accept-damaged",
-            panel=_KEPT,
-            help="Restore the intact part of damaged and truncated "
-            f"{formats.listed(each for each in formats.every() if each.salvageable)} files, with a note.",
-        ),
-        NoEffectOnResult(
-            "The readable part of a damaged file is the same each time, and without the option there is no output."
-        ),
-    ] = False
-    max_megapixels: Annotated[
-        float,
-        _kept(
-            "--max-megapixels",
-            min=0.0001,
-            max=1e9,
-            metavar="N",
-            help="Refuse larger inputs before they are decoded; for documents the limit holds for each page.",
-        ),
-        _LIMIT,
-    ] = MAX_PIXELS // 1_000_000
-    max_file_size: Annotated[
-        float,
-        _kept(
-            "--max-file-size",
-            min=0.000001,
-            max=1e9,
-            metavar="MB",
-            help="Refuse larger files, including masks and standard input, before they are read.",
-        ),
-        _LIMIT,
-    ] = MAX_FILE_BYTES // 1_000_000
 
     resume: Annotated[
         bool | None,
@@ -129,6 +74,15 @@ class RestoreOptions:
         ),
         _AGAIN,
     ] = None
+    verify: Annotated[
+        bool,
+        flag(
+            "--verify",
+            panel=_OUTPUT,
+            help="Compare the contents of all inputs and results in stores too, not what stores say of them.",
+        ),
+        _AGAIN,
+    ] = False
     guard: Annotated[
         bool,
         _output(
@@ -159,7 +113,7 @@ class RestoreOptions:
             metavar="SECONDS",
             help="A file that takes longer to decode fails. Not with --no-isolate.",
         ),
-        _LIMIT,
+        LIMIT,
     ] = DECODING_LIMIT_S
     color_fix: Annotated[
         Literal["none", "low-frequency"],
@@ -423,16 +377,6 @@ class RestoreOptions:
         if self.tile == "auto":
             return "auto"
         return "none" if self.tile == "none" else int(self.tile)
-
-    @property
-    def max_pixels(self) -> int:
-        """`max_megapixels` in pixels."""
-        return int(self.max_megapixels * 1_000_000)
-
-    @property
-    def max_file_bytes(self) -> int:
-        """`max_file_size` in bytes."""
-        return int(self.max_file_size * 1_000_000)
 
 
 def is_stdin(inputs: list[str] | None) -> bool:

@@ -130,7 +130,14 @@ def trees_of(options: RestoreOptions, request: Request) -> Trees:
     replace = options.overwrite or not resume
     settings = Settings(options_digest(options, request))
     again = request.again if options.report else None
-    return Trees(settings, resume=resume, replace=replace, overwrite=options.overwrite, again=again)
+    return Trees(
+        settings,
+        resume=resume,
+        replace=replace,
+        overwrite=options.overwrite,
+        verify=options.verify,
+        again=again,
+    )
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.galleries import gallery_at, is_going_on, make_thumbnails
 from adacode_cli.cli.options import Verbose, flag, with_option_groups
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import write_line
-from adacode_cli.cli.view import gallery_at, is_going_on, make_thumbnails
-from adacode_cli.errors import UsageError
+from adacode_cli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from adacode_cli.batch.gallery.folder import Gallery
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
@@ -51,19 +57,17 @@ def sheet(
 ) -> None:
     """Draw contact sheets of a run: each image before and after, with its name.
 
-    Thumbnails that are missing are made, as by 'adacode view'.
+    Thumbnails that are missing are made, as by 'adacode view'; if the directory
+    may not be changed, they are made in a temporary one.
     """
     invocation_of(context, verbose=options.verbose)
     if options.output.suffix.lower() not in _SUFFIXES:
         hint = f"Choose a name that ends in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}."
         raise UsageError(f"-o {options.output} is not the name of an image", hint=hint)
-    gallery = gallery_at(results)
+    tree = gallery_at(results)
     from adacode_cli.batch.gallery.sheet import Layout, check_free, ordered, sheet_paths, write_sheets
 
-    with ended_by_interruption("not all sheets were written"):
-        with showing("reading the journal"):
-            gallery.begin(running=is_going_on(results))
-        make_thumbnails(gallery)
+    with ended_by_interruption("not all sheets were written"), _thumbnails_of(tree) as gallery:
         entries = ordered([entry.shown for entry in gallery.entries()], options.sort)[: options.first]
         layout = Layout(options.columns, options.rows)
         paths = sheet_paths(options.output, max(1, -(-len(entries) // layout.count)))
@@ -72,3 +76,26 @@ def sheet(
             write_sheets(entries, gallery.folder, paths, layout)
     for path in paths:
         write_line(str(path))
+
+
+@contextmanager
+def _thumbnails_of(tree: Gallery) -> Iterator[Gallery]:
+    """The gallery of a tree with all thumbnails; a temporary one, if the tree may not be written to.
+
+    Raises OutputError, JournalError.
+    """
+    from adacode_cli.batch.gallery.folder import Gallery
+    from adacode_cli.batch.gallery.making import without_picture
+
+    try:
+        with showing("reading the journal"):
+            tree.begin(running=is_going_on(tree.root))
+        make_thumbnails(tree)
+    except OutputError:
+        if without_picture(tree):
+            with TemporaryDirectory(prefix="adacode-") as folder:
+                copy = Gallery(tree.root, Path(folder))
+                make_thumbnails(copy, is_copy=True)
+                yield copy
+            return
+    yield tree

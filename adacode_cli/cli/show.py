@@ -53,30 +53,33 @@ def show(
 
     with ended_by_interruption(), decoding(isolated=True) as decoder:
         after = opened(file, decoder)
-        before, source, missing = _original(file, original, decoder)
+        before, source, note = _original(file, original, decoder)
         _draw(before, after, way_of(os.environ) if graphics == "auto" else graphics)
     sizes = [f"{one.size[1]} × {one.size[0]}" for one in (before, after) if one is not None]
     names = [printable(str(path)) for path, one in ((source, before), (file, after)) if one is not None]
     write_line("   →   ".join(f"{name} ({size})" for name, size in zip(names, sizes, strict=True)))
-    if missing:
-        write_line(missing)
+    if note:
+        write_line(note)
 
 
 def _original(file: Path, named: Path | None, decoder: Decode) -> tuple[Decoded | None, Path | None, str]:
-    """The original of a result, decoded, its path, and why it is not shown; None where there is none.
+    """The original of a result, decoded, its path, and what is to be said of it; None where there is none.
 
     named: the one that the user names instead. Raises InputError if this one cannot be read.
     """
     from adacode_cli.batch.gallery.one import opened, original_of
 
-    source = named or original_of(file)
-    if source is None or named is not None:
-        return (None if source is None else opened(source, decoder)), source, ""
-    name = printable(str(source))
+    if named is not None:
+        return opened(named, decoder), named, ""
+    found = original_of(file)
+    if found is None:
+        return None, None, ""
+    source, name = found.path, printable(str(found.path))
     if not os.path.isfile(source):  # noqa: PTH113 (Path.is_file raises for a name that is too long)
         return None, source, f"its original {name} is not there"
     try:
-        return opened(source, decoder), source, ""
+        note = f"its original {name} has changed since it was restored" if found.has_changed() else ""
+        return opened(source, decoder), source, note
     except InputError as error:
         return None, source, f"its original {name} cannot be shown: {printable(error.message)}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -16,9 +16,13 @@ from adacode_cli.cli.options import AsJson, Verbose, flag, with_option_groups
 from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import Output, Shards, TrainOptions
+from adacode_cli.cli.train_samples import samples_page
 from adacode_cli.cli.train_session import earlier_recipe, training
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.tasks import TASKS, by_label
+
+if TYPE_CHECKING:
+    from adacode_cli.training.run_record import RunRecord
 
 app = Program(help="Train weights of your own, in three stages.", no_args_is_help=True)
 
@@ -45,7 +49,8 @@ _ALL_EPILOG = """Examples:
 _REPORT_EPILOG = """Examples:
 
   adacode train report run                    run/report.html, run/report.png
-  adacode train report run -o ~/compact.html  the page alone"""
+  adacode train report run -o ~/compact.html  the page alone
+  adacode train report run -o samples         outputs beside inputs and targets"""
 
 _PAGE = ".html"
 _IMAGE = ".png"
@@ -178,7 +183,10 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="A .html page or a .png image. Default: both, as RUN/report.*"
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="A .html page, a .png image, or a directory for a page of samples. Default: RUN/report.*",
         ),
     ] = None,
     overwrite: Annotated[bool, flag("--overwrite", help="Write FILE if it exists.")] = False,
@@ -194,10 +202,7 @@ def report(
     invocation_of(context, json=json, verbose=verbose)
     targets = _targets(run, output, overwrite=overwrite)
     with ended_by_interruption(), showing("drawing the report", quiet=json):
-        from adacode_cli.atomic import write_bytes
         from adacode_cli.training.report import curves
-        from adacode_cli.training.report.overview import overview_png
-        from adacode_cli.training.report.page import page_html
         from adacode_cli.training.run_record import read_run
 
         curves.check_available()
@@ -205,13 +210,25 @@ def report(
         record.require_lines()
         for note in record.notes if not json else ():
             stderr_console().print(Text(printable(note), style="dim"))
+        written = []
         for target in targets:
-            draw = page_html if target.suffix.lower() == _PAGE else overview_png
-            write_bytes(target, draw(record))
+            written.append(_write(record, target))
             if not json:
-                write_line(str(target))
+                write_line(str(written[-1]))
         if json:
-            write_line(dumps({"version": 1, "files": [str(path) for path in targets], "notes": list(record.notes)}))
+            write_line(dumps({"version": 1, "files": [str(path) for path in written], "notes": list(record.notes)}))
+
+
+def _write(record: RunRecord, target: Path) -> Path:
+    """Writes a page, an image or, without a suffix, a page of the samples; returns the file to open."""
+    from adacode_cli.atomic import write_bytes
+    from adacode_cli.training.report.overview import overview_png
+    from adacode_cli.training.report.page import page_html
+
+    if not target.suffix:
+        return samples_page(record, target)
+    write_bytes(target, (page_html if target.suffix.lower() == _PAGE else overview_png)(record))
+    return target
 
 
 def _factor(task: str, scale: int | None) -> int:
@@ -241,9 +258,15 @@ def _targets(run: Path, output: Path | None, *, overwrite: bool) -> list[Path]:
     """Where to write. Raises UsageError for another kind of file, OutputError for one that exists."""
     if output is None:
         return [run / f"report{_PAGE}", run / f"report{_IMAGE}"]
+    if not output.suffix:
+        from adacode_cli.batch.gallery.whole import check_place
+
+        check_place(output)
+        return [output]
     if output.suffix.lower() not in (_PAGE, _IMAGE):
         raise UsageError(
-            f"-o {output} ends in neither .html nor .png", hint="The suffix of FILE chooses what is written."
+            f"-o {output} ends in neither .html nor .png",
+            hint="The suffix of FILE chooses what is written; without one it is a page of the samples.",
         )
     if output.is_dir():
         raise OutputError("is a directory", path=output, hint="Name a file in it.")

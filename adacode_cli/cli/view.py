@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
-from adacode_cli.cli.options import Verbose, with_option_groups
-from adacode_cli.cli.status import TimedCount, showing
+from adacode_cli.cli.galleries import gallery_at, is_going_on, make_thumbnails, open_in_browser
+from adacode_cli.cli.options import Verbose, flag, with_option_groups
+from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import write_line
-from adacode_cli.errors import AdaCodeError, InputError, OutputError
+from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.storage.path import path_of
 
 if TYPE_CHECKING:
     from adacode_cli.batch.gallery.folder import Gallery
@@ -24,7 +24,10 @@ EPILOG = """Examples:
   adacode sr photos -o large --report   makes the page while it restores
   adacode view large                    opens it, also while the run goes on
   adacode view large --no-open          prints where it is
-  adacode view large --self-contained page   a copy with all images in it"""
+  adacode view large --self-contained page   a copy with all images in it
+  adacode view large --serve            keeps what you judge beside the journal
+  adacode view photos --serve --masks masks   paint the holes, then
+  adacode inpaint photos -o filled --mask-dir masks"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,34 @@ class ViewOptions:
             metavar="PAGE", help="Write a page with copies of originals and results into this new directory instead."
         ),
     ] = None
+    serve: Annotated[
+        bool,
+        flag(
+            "--serve",
+            help="Serve the page to browsers of this machine until Ctrl-C. Judgements are kept beside the journal.",
+        ),
+    ] = False
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASKS",
+            parser=path_of,
+            help="With --serve: paint masks on the originals, or on the photographs in DIR, and save them in this "
+            "directory, where 'inpaint --mask-dir' finds them.",
+        ),
+    ] = None
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, metavar="N", help="With --serve: the port. Default: a free one.")
+    ] = None
     verbose: Verbose = 0
+
+    def check(self) -> None:
+        """Raises UsageError for options that contradict one another, or have no effect."""
+        if self.serve and self.self_contained is not None:
+            raise UsageError("--serve and --self-contained cannot be used together", hint="Leave out one of the two.")
+        for name, value in {"--masks": self.masks, "--port": self.port}.items():
+            if value is not None and not self.serve:
+                raise UsageError(f"{name} has no effect without --serve", hint="Add --serve.")
 
 
 @with_option_groups
@@ -62,6 +92,12 @@ def view(
     from a network. It is made, or brought up to date, from the journal.
     """
     invocation_of(context, verbose=options.verbose)
+    options.check()
+    if options.serve:
+        from adacode_cli.cli.serving import Service, serve
+
+        serve(Service(results, options.masks, options.port or 0, options.thumbnails, options.open))
+        return
     gallery = gallery_at(results)
     if options.self_contained is not None:
         from adacode_cli.batch.gallery.whole import check_place
@@ -77,7 +113,7 @@ def view(
     page = gallery.page.absolute()
     write_line(str(page))
     if options.open:
-        open_in_browser(page)
+        open_in_browser(page.as_uri())
 
 
 def _begin(gallery: Gallery) -> None:
@@ -91,63 +127,8 @@ def _begin(gallery: Gallery) -> None:
         raise OutputError(error.message, path=error.path, hint=hint) from error
 
 
-def gallery_at(results: Path) -> Gallery:
-    """The gallery of a directory of results. Raises InputError."""
-    from adacode_cli.batch.gallery.whole import gallery_of
-    from adacode_cli.batch.journal import JOURNAL
-
-    if not os.path.isdir(results):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-        raise InputError("is not a directory", path=results, hint="Name the directory that a run wrote (its -o).")
-    if not os.path.lexists(results / JOURNAL):
-        hint = "Name the directory that a run wrote (its -o); results that -o named as a file have no journal."
-        raise InputError(f"holds no results of adacode: {JOURNAL.as_posix()} is missing", path=results, hint=hint)
-    return gallery_of(results)
-
-
-def is_going_on(results: Path) -> bool:
-    """Whether a process writes results into the directory now."""
-    from adacode_cli.batch.claims import Claims
-
-    return Claims(results).are_held()
-
-
-def make_thumbnails(gallery: Gallery, *, is_copy: bool = False) -> None:
-    """Makes what is missing; results that cannot be read stay without. Raises OutputError, JournalError.
-
-    is_copy: the page is not that of the directory of results, so it follows no run.
-    """
-    from adacode_cli.batch.gallery.making import without_picture
-    from adacode_cli.imaging.decoder_pool import decoding
-
-    missing = without_picture(gallery)
-    if not missing:
-        return
-    count = TimedCount(len(missing))
-    try:
-        with showing("making thumbnails") as show, decoding(isolated=True) as decoder:
-            for one in missing:
-                show(f"making thumbnails {count.next()}")
-                try:
-                    one.make(gallery.folder, decoder)
-                except OutputError:
-                    raise
-                except AdaCodeError:
-                    continue
-    finally:
-        gallery.begin(running=not is_copy and is_going_on(gallery.root))
-
-
 def _copy(gallery: Gallery, folder: Path) -> Gallery:
     from adacode_cli.batch.gallery.whole import copy_whole
 
     with showing(f"copying to {folder}") as show:
         return copy_whole(gallery, folder, lambda number, total: show(f"copying to {folder}: {number}/{total}"))
-
-
-def open_in_browser(page: Path) -> None:
-    """Opens the page, if this session has a screen: browsers of a terminal do not run it."""
-    import webbrowser
-
-    has_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
-    if has_screen or "BROWSER" in os.environ:
-        webbrowser.open(page.as_uri())

@@ -58,6 +58,7 @@ class Decoded:
     without_network: no network had a part in it, so its metadata name no weights.
     lossless: the file has no loss, although its format allows it; False for formats without loss.
     turned: its file states an orientation, and holds other pixels than these.
+    distance: of a result from its input, as `batch.guard` has measured it; None if it has not.
 
     Raises ValueError for other arrays, which is a bug of the caller.
     """
@@ -82,6 +83,7 @@ class Decoded:
     without_network: bool = False
     lossless: bool = False
     turned: bool = False
+    distance: float | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

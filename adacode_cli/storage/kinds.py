@@ -66,6 +66,7 @@ _AZURE = Kind(
     "Credentials come from AZURE_STORAGE_CONNECTION_STRING, or from AZURE_STORAGE_ACCOUNT_NAME with "
     "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN.",
     creates_once=True,
+    has_buckets=True,
     has_container_before_at=True,
     version_mark="?versionid=",
 )

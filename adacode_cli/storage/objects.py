@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -27,7 +27,10 @@ _Value = TypeVar("_Value")
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "blob_id", "sha256")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
 _STAMP_BYTES = 8
-_PIECE_BYTES = 1 << 20
+PIECE_BYTES = 4 << 20
+"""What `read_pieces` gives at once."""
+_STREAM_BYTES = 1 << 20
+_BEYOND_THE_END = 416
 _TEMPORARY = ".adacode-part"
 
 
@@ -107,6 +110,22 @@ def read_sized(path: RemotePath, num_bytes: int) -> bytes:
     return read(path, 0, num_bytes + 1) if num_bytes > 0 else read(path)
 
 
+def read_pieces(path: RemotePath, kind: type[AdaCodeError] = InputError) -> Iterator[bytes]:
+    """The bytes of a file that nobody changes, a few megabytes at a time. Raises an error of class `kind`."""
+    start = 0
+    while True:
+        try:
+            piece = read(path, start, start + PIECE_BYTES, kind)
+        except AdaCodeError as error:
+            if error.__cause__ is not None and status_of(error.__cause__) == _BEYOND_THE_END:
+                return
+            raise
+        yield piece
+        if len(piece) < PIECE_BYTES:
+            return
+        start += PIECE_BYTES
+
+
 def read_start(path: RemotePath, max_bytes: int) -> bytes:
     """The first bytes of a file whose size its store does not state, or may state wrongly. Raises InputError."""
 
@@ -115,7 +134,7 @@ def read_start(path: RemotePath, max_bytes: int) -> bytes:
         data = bytearray()
         streamed = {} if path.kind.can_list else {"block_size": 0}  # One answer of a web server, without ranges.
         with system.open(name, "rb", **streamed) as file:
-            while len(data) < max_bytes and (piece := file.read(min(_PIECE_BYTES, max_bytes - len(data)))):
+            while len(data) < max_bytes and (piece := file.read(min(_STREAM_BYTES, max_bytes - len(data)))):
                 data += piece
         return bytes(data)
 
@@ -130,18 +149,24 @@ def write(
     facts: Mapping[str, str] | None = None,
     replaces: Replaces = Replaces.ANYTHING,
     kind: type[AdaCodeError] = OutputError,
+    before: Callable[[], None] = lambda: None,
 ) -> Status:
     """Writes a whole file, or nothing. Returns its status. Raises an error of class `kind`.
 
     media_type, facts: its content type and metadata, where the store has such; the version of adacode is added.
+    before: called before each attempt; an error that it raises ends the attempts.
     """
     if not path.kind.can_write:
         hint = "Choose another place with -o, and copy the files from there."
         raise kind(f"cannot be written: files on {path.kind.title} can only be read", path=path, hint=hint)
     settings = _settings(path, media_type, {"adacode-version": __version__, **(facts or {})})
 
+    def attempt() -> Status:
+        before()
+        return _put(path, data, settings, replaces, kind)
+
     try:
-        return patiently(lambda: _put(path, data, settings, replaces, kind))
+        return patiently(attempt)
     except Exception as error:
         # An attempt whose answer was lost may have succeeded, and another attempt may have made the same file.
         if (_is_there(error) or may_pass(error)) and (now := _status_if_same(path, data)):
@@ -150,7 +175,7 @@ def write(
             if not facts or not _has_facts(path, facts):
                 hint = "Choose another place with -o, or add --overwrite to replace it."
                 raise kind(f"{EXISTS}, and no run made it from this input", path=path, hint=hint) from error
-            return write(path, data, media_type=media_type, facts=facts, kind=kind)
+            return write(path, data, media_type=media_type, facts=facts, kind=kind, before=before)
         raise refusal(kind, "cannot be written", path, error) from error
 
 

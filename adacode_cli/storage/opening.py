@@ -7,6 +7,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from adacode_cli.errors import InputError, UsageError
+from adacode_cli.storage.google import plain_class
+from adacode_cli.storage.host_keys import checking_class
 from adacode_cli.storage.path import RemotePath
 
 if TYPE_CHECKING:
@@ -51,6 +53,10 @@ def file_system(path: RemotePath) -> tuple[AbstractFileSystem, str]:
 def _class_of(path: RemotePath) -> type[AbstractFileSystem]:
     from fsspec import get_filesystem_class
 
+    if path.scheme == "sftp":
+        return checking_class()
+    if path.scheme == "gs":
+        return plain_class()
     found: type[AbstractFileSystem] = get_filesystem_class(path.scheme)
     return found
 

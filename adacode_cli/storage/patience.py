@@ -55,7 +55,7 @@ def may_pass(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status >= 500 or status in _BUSY
-    if any(name in _PASSING_NAMES for one in _chain(error) for name in _names(one)):
+    if any(name in _PASSING_NAMES for one in causes(error) for name in _names(one)):
         return True
     if isinstance(error, _FINAL):
         return False
@@ -66,7 +66,7 @@ def may_pass(error: BaseException) -> bool:
 
 def status_of(error: BaseException) -> int | None:
     """The status of HTTP with which a store refused, from an error of its library; None if there was no answer."""
-    for one in _chain(error):
+    for one in causes(error):
         response = getattr(one, "response", None)
         if isinstance(response, dict):
             response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -84,7 +84,7 @@ def _own_statuses(error: BaseException) -> Iterator[object]:
 
 def code_of(error: BaseException) -> str:
     """The word with which a store refused, such as NoSuchBucket; "" if the library passes none on."""
-    for one in _chain(error):
+    for one in causes(error):
         response = getattr(one, "response", None)
         if isinstance(response, dict):
             return str(response.get("Error", {}).get("Code", ""))
@@ -97,7 +97,8 @@ def _names(error: BaseException) -> Iterator[str]:
     return (each.__name__ for each in type(error).__mro__)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, its cause, the cause of that, and so on."""
     one: BaseException | None = error
     for _ in range(5):
         if one is None:

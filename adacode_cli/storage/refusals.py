@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from adacode_cli.errors import AdaCodeError
+from adacode_cli.storage.host_keys import HostKeyError
 from adacode_cli.storage.path import RemotePath, without_secrets
-from adacode_cli.storage.patience import code_of, may_pass, status_of
+from adacode_cli.storage.patience import causes, code_of, may_pass, status_of
 
 EXISTS = "exists already"
 """A part of each message about a file that must not be replaced."""
@@ -16,6 +17,8 @@ _NO_CREDENTIALS = frozenset(
         *("DefaultCredentialsError", "TokenRetrievalError"),
     }
 )
+# The Hub says the same of both, to those who may not know.
+_NO_REPOSITORY = frozenset({"RepositoryNotFoundError"})
 _AGAIN = "Check the connection, and run the same command again; finished files are kept."
 
 
@@ -33,17 +36,26 @@ def refusal(kind: type[AdaCodeError], what: str, path: RemotePath, error: Except
 def _denied(path: RemotePath, error: Exception) -> tuple[str, str] | None:
     """(the cause, what to do) of an error about names and permissions; None for other errors."""
     store = path.kind
+    if isinstance(error, HostKeyError):
+        return str(error), error.hint
     if code_of(error) in _NO_PLACE:
         return f"there is no bucket {path.parts[1]}", "Check the name of the bucket."
     if _NO_CREDENTIALS & {each.__name__ for each in type(error).__mro__}:
         return f"no credentials for {store.title} were found", store.credentials
-    if isinstance(error, PermissionError) or status_of(error) in (401, 403):
+    # gcsfs says so in its text alone.
+    if isinstance(error, PermissionError) or status_of(error) in (401, 403) or str(error).startswith("Forbidden: "):
         hint = f"Check which credentials are used, and what they allow. {store.credentials}"
-        return f"{store.title} denies permission", hint
+        what = f"{store.title} denies permission"
+        return "there is no such repository, or it is private" if _names_in(error) & _NO_REPOSITORY else what, hint
     is_missing = isinstance(error, FileNotFoundError) and not may_pass(error)
     if is_missing or status_of(error) in (404, 410):
         return "there is no such file", "Check the address."
     return None
+
+
+def _names_in(error: BaseException) -> frozenset[str]:
+    """The names of the classes of an error and of its causes."""
+    return frozenset(each.__name__ for one in causes(error) for each in type(one).__mro__)
 
 
 def _failed(path: RemotePath, error: Exception) -> tuple[str, str]:

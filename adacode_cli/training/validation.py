@@ -101,6 +101,23 @@ def sample_sheet(rows: Sequence[SampleRow]) -> Pixels:
     return np.concatenate(_between(widened, line), axis=0)
 
 
+def split_sheet(sheet: Pixels) -> list[tuple[Pixels, Pixels, Pixels]]:
+    """The rows of a sheet of square crops as (input, output, target); empty for another image."""
+    height, width = sheet.shape[:2]
+    side, rest = divmod(width - 2 * LINE_PX, 3)
+    if rest or side < 1 or (height + LINE_PX) % (side + LINE_PX):
+        return []
+    step = side + LINE_PX
+    return [
+        (
+            sheet[top : top + side, :side],
+            sheet[top : top + side, step : step + side],
+            sheet[top : top + side, 2 * step : 2 * step + side],
+        )
+        for top in range(0, height, step)
+    ]
+
+
 def write_sample_sheet(path: Path, sheet: Pixels) -> None:
     """Writes a sheet as a PNG file; its directory is made. It is written completely or not at all.
 

@@ -10,7 +10,8 @@ process, `dies-once` only if the file that DIED names is not there yet, as do `c
 then on, and `no-return`, which cannot be loaded from then on (both then block until they are interrupted); `signalled`
 once gets the signal SIGNAL; `vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there.
 WINDOW_PIXELS replaces the limit of that name in this process. `slow-start` takes its time to be loaded, and `broken`
-cannot be, by a bug. The journal takes SLOW_JOURNAL seconds for each line. In the processes of a run, a directory takes
+cannot be, by a bug. The journal takes SLOW_JOURNAL seconds for each line, and
+a lease is renewed every BEAT_S seconds. In the processes of a run, a directory takes
 SLOW_SYNC seconds to be on the disk, and a file SLOW_WRITE seconds; one of them is killed while it writes an output if
 the file that DIES_WRITING names is not there yet.
 """
@@ -245,6 +246,10 @@ def main() -> None:
         from adacode_cli import limits
 
         limits.WINDOW_PIXELS = int(os.environ["WINDOW_PIXELS"])
+    if "BEAT_S" in os.environ:
+        from adacode_cli.batch import lease
+
+        lease.BEAT_S = float(os.environ["BEAT_S"])
     if "SLOW_JOURNAL" in os.environ:
         slow_journal(float(os.environ["SLOW_JOURNAL"]))
     install()

@@ -296,6 +296,7 @@ ORDER = [
     ("sr p gone -o out.png --weights compcat", 2, "-o out.png names a single file"),
     ("sr p -o out --scale 2 --width 9 --weights compcat", 2, "--scale and --width contradict one another"),
     ("sr p gone -o out --skip-existing --overwrite", 2, "--skip-existing and --overwrite contradict one another"),
+    ("sr p gone -o out --skip-existing --verify", 2, "--skip-existing and --verify contradict one another"),
     ("inpaint p -o out --mask-alpha --weights compact-sr-x4", 4, "compact-sr-x4 is for sr, not for inpaint"),
     ("inpaint p -o out --detect gone", 4, "no detector is called 'gone'"),
     ("inpaint p -o out --detect gone.safetensors", 4, "gone.safetensors: cannot be read: there is no such file"),

@@ -30,7 +30,10 @@ _OURS = ("batch", "checkpoints", "cli", "codes", "engine", "imaging", "model")
 # `fake_program` puts another one in its place, which modules that import it would not see any more.
 _REPLACED = "adacode_cli.engine.restorer"
 # These variables are read while the program runs. All others may be read when the interpreter or a library starts.
-_READ_WHILE_RUNNING = ("ADACODE_", "AWS_", "COLUMNS", "COUNTED", "HF_", "HOME", "PAUSE", "VANISH", "XDG_CACHE_HOME")
+_READ_WHILE_RUNNING = (
+    *("ADACODE_", "AWS_", "AZURE_", "COLUMNS", "COUNTED", "HF_", "HOME"),
+    *("PAUSE", "STORAGE_", "VANISH", "XDG_CACHE_HOME"),
+)
 _STARTS_WITHIN_S = 300.0  # the process that waits, on a busy machine
 
 

@@ -134,6 +134,30 @@ def test_the_worst_are_drawn_and_an_older_sheet_is_replaced(testset, weights, tm
     assert json.loads(run_eval(capfd, *arguments, "--json"))["worst"] == str(sheet)
 
 
+def test_a_directory_is_a_page_of_all_results_the_worst_first(testset, weights, tmp_path, capfd):
+    page = tmp_path / "page"
+    arguments = ("inpaint", "--data", testset, "-w", weights["inpaint"], *NONE, "--worst")
+    rows = json.loads(run_eval(capfd, *arguments, page, "--json"))["rows"]
+    sys.path.append(str(ROOT / "tests" / "gallery"))
+    from gallery_page import data_of, details_of, entries_of
+
+    found = entries_of(page)
+    assert {entry["folder"] for entry in found.values()} == {"original", "input", "Telea"}
+    for row in rows:
+        entry = found[f"original/{row['name']}"]
+        assert entry["figures"] == {"psnr": pytest.approx(row["restored"]["psnr"], abs=1e-4)}
+        assert entry["sides"] == ["original", "adacode"]
+        original, result = (np.asarray(Image.open(page / entry[side])) for side in ("original", "result"))
+        np.testing.assert_array_equal(original, ORIGINALS[row["name"]])
+        outside = ~hole_of(row["name"])
+        np.testing.assert_array_equal(result[outside], original[outside])
+        assert details_of(page)[entry["id"]]["hole"] is True
+    assert data_of(page, "state")[0][0]["view"] == "folder=original&sort=psnr"
+    for place in (testset / "page", testset):
+        with pytest.raises(OutputError):
+            run_eval(capfd, *arguments, place)
+
+
 def exit_of(*arguments: object) -> tuple[int, str, str]:
     """The program as a process of its own: exit code, standard output, standard error."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

@@ -81,3 +81,23 @@ def page(chromium):
     context.close()
     assert page.errors == []
     assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+
+
+@pytest.fixture
+def served_page(chromium):
+    """A page as `page`, which may ask for nothing but what one server gives: served_page(address) → the page."""
+    pages = []
+
+    def opened(address: str, *, width: int = 1280, height: int = 800, **options) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        page = Page(context)
+        pages.append((context, page, address))
+        page.browser_page.goto(address)
+        return page
+
+    yield opened
+    for context, page, address in pages:
+        context.close()
+        start = "/".join(address.split("/")[:4])
+        assert page.errors == []
+        assert [url for url in page.requests if not url.startswith((start, "data:"))] == []

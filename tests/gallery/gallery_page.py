@@ -101,3 +101,8 @@ class Page:
             return { left: a.left - b.left, top: a.top - b.top, width: a.width, height: a.height };
         }"""
         return self.browser_page.evaluate(script, selector)
+
+
+def images_in(tree: Path) -> dict[Path, int]:
+    """The PNG files of a tree with the times at which they were written, without those of its gallery."""
+    return {path: path.stat().st_mtime_ns for path in tree.rglob("*.png") if ".adacode" not in path.parts}

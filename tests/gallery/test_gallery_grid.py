@@ -174,7 +174,7 @@ def many(tree: Path, count: int) -> Path:
         before, after = (
             shown_of(Decoded(rng.integers(0, 256, (side, 2 * side, 3), np.uint8), format="png"), 1) for side in (20, 80)
         )
-        save_picture(tree / GALLERY, f"{digit}" * 64, before, after, None)
+        save_picture(tree / GALLERY, f"{digit}" * 64, before, after)
     lines = [line_on(f"folder {number % 100}/{number:05}.png", f"{number % 10}" * 64) for number in range(count)]
     (tree / ".adacode" / "journal.jsonl").write_bytes(b"".join(lines))
     Gallery(tree).begin(running=False)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from gallery_page import entries_of
+from gallery_page import entries_of, images_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,10 +83,10 @@ def test_the_list_makes_again_what_is_judged_so_and_nothing_else(photo, restored
     from adacode_process import environment
 
     env = environment(PATH=f"{program.parent}{os.pathsep}{os.environ['PATH']}", LC_ALL="C.UTF-8")
-    before = {one: one.stat().st_mtime_ns for one in tree.rglob("*.png")}
+    before = images_in(tree)
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=env, capture_output=True, check=False)
     assert done.returncode == 0, (command, done.stderr.decode())
-    changed = {one for one in tree.rglob("*.png") if before.get(one) != one.stat().st_mtime_ns}
+    changed = {one for one, time in images_in(tree).items() if before.get(one) != time}
     assert changed == {tree / name for name in names}
     page.open(tree)
     assert set(judged(page).values()) == {""}  # They were about the results before.

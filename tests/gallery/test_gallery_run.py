@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from gallery_page import GALLERY, data_of, details_of, entries_of
+from gallery_page import GALLERY, data_of, details_of, entries_of, images_in
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,10 @@ def test_documents_alpha_depth_and_grey(photo, restored, tmp_path):
 def test_reconstructions_from_codes_have_no_image_before(photo, tmp_path, bundled_network):
     photo("photos/a.png", (64, 48))
     adacode = bundled_network
-    assert adacode("reconstruct", "photos", "-o", "one", "--save-codes", "codes").returncode == 0
+    assert adacode("reconstruct", "photos", "-o", "one", "--save-codes", "codes", "--report").returncode == 0
+    (known,) = details_of(tmp_path / "one").values()
+    assert known["maps"] is True
+    assert all(1 < basis["used"] <= basis["size"] for basis in known["basis"])
     done = adacode("reconstruct", "--from-codes", "codes", "-o", "two", "--report")
     assert done.returncode == 0, done.stderr.decode()
     (entry,) = entries_of(tmp_path / "two").values()
@@ -388,12 +391,12 @@ def test_the_command_that_is_shown_makes_that_picture_again_and_no_other(photo, 
 
     env = environment(PATH=f"{program.parent}{os.pathsep}{os.environ['PATH']}", LC_ALL="C.UTF-8")
     for target, entry in entries_of(tree).items():
-        before = {path: path.stat().st_mtime_ns for path in tree.rglob("*.png")}
+        before = images_in(tree)
         command = details_of(tree)[entry["id"]]["command"]
         assert command.isprintable()
         done = subprocess.run(["bash", "-c", command], cwd=tmp_path / "bin", env=env, capture_output=True, check=False)
         assert done.returncode == 0, (command, done.stderr.decode())
-        changed = {path for path in tree.rglob("*.png") if before.get(path) != path.stat().st_mtime_ns}
+        changed = {path for path, time in images_in(tree).items() if before.get(path) != time}
         assert changed == {tree / target}
 
 
@@ -416,3 +419,22 @@ def test_damaged_exif_is_no_obstacle():
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         found = exif_text(bytes(damaged[: rng.randint(0, len(damaged))]))
         assert all(isinstance(name, str) and len(value) < 2000 for name, value in found)
+
+
+def test_paths_of_windows_have_lists_and_commands():
+    from adacode_cli.batch.gallery.again import base_of, command_for, list_command
+
+    root, words = Path("large"), ["adacode", "sr"]
+    path = r"D:\old photos\1931\a b.jpg"
+    for source, base in (("1931/a b.jpg", r"D:\old photos"), ("a b.jpg", r"D:\old photos\1931")):
+        assert base_of({"source": source, "path": path}) == base
+    assert base_of({"source": "a.jpg", "path": r"D:\a.jpg"}) == "D:\\"
+    assert base_of({"source": "1/b.jpg", "path": r"\\server\share\1\b.jpg"}) == "\\\\server\\share\\"
+    for source in ("b.jpg", "x/a b.jpg", ""):
+        assert base_of({"source": source, "path": path}) is None
+    start = list_command(r"D:\old photos", root, words, windows=True)
+    assert start.startswith('cd /d "D:\\old photos" && adacode sr --overwrite -o ')
+    fields = {"source": "1931/a b.jpg", "path": path, "input": path}
+    assert "(echo 1931/a b.jpg) | adacode sr" in command_for(fields, root, words, windows=True)
+    risky = {key: value.replace("a b", "a&b") for key, value in fields.items()}
+    assert command_for(risky, root, words, windows=True) is None

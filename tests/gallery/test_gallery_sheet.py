@@ -68,3 +68,17 @@ def test_names_that_cannot_be_drawn_do_no_harm(photo, restored, adacode, tmp_pat
     done = adacode("sheet", "out")
     assert done.returncode == 0, done.stderr.decode()
     assert (tmp_path / "sheet.png").is_file()
+
+
+def test_a_tree_that_may_not_be_changed_has_sheets_too(photo, adacode, tmp_path):
+    photo("photos/a.png", (40, 40), RED)
+    assert adacode("sr", "photos", "-o", "out", "-w", "nearest").returncode == 0
+    report = tmp_path / "out" / ".adacode" / "report"
+    report.write_text("in the way")  # also for root, who may write into every directory
+    done = adacode("sheet", "out", "-o", "sheet.png")
+    assert done.returncode == 0, done.stderr.decode()
+    assert close(Image.open(tmp_path / "sheet.png").getpixel((16 + 110, 16 + 110)), RED)
+    assert report.read_text() == "in the way"
+    done = adacode("sheet", "out", "-o", "sheet.png/sheet.png")
+    assert done.returncode == 6
+    assert "(-o)" in done.stderr.decode()

@@ -188,3 +188,12 @@ def test_a_real_terminal_is_filled_and_not_exceeded(red_and_blue, tmp_path):
     (columns,) = {line.count("▀") for line in lines}
     assert 46 <= columns < 50
     assert len(lines) == 9  # of 17 that there are: both are as wide as fits
+
+
+def test_an_original_that_has_changed_since_is_shown_with_a_line_about_it(red_and_blue, photo, adacode):
+    command = ("show", "out/sub/a.png", "--graphics", "blocks")
+    assert "has changed" not in adacode(*command, COLUMNS="200").stdout.decode()
+    photo("photos/sub/a.png", (40, 30), BLUE)
+    done = adacode(*command, COLUMNS="200")
+    assert done.returncode == 0
+    assert done.stdout.decode().endswith("photos/sub/a.png has changed since it was restored\n")

@@ -13,7 +13,11 @@ USER, PASSWORD = "ada", "lovelace"
 
 
 class _Access(paramiko.ServerInterface):
+    def __init__(self, passwords):
+        self._passwords = passwords
+
     def check_auth_password(self, username, password):
+        self._passwords.append(password)
         is_known = (username, password) == (USER, PASSWORD)
         return paramiko.AUTH_SUCCESSFUL if is_known else paramiko.AUTH_FAILED
 
@@ -84,15 +88,23 @@ def _server(root: Path):
 
 
 class Server:
-    """A running server; `url` is the address of its folder."""
+    """A running server; `url` is the address of its folder, `passwords` are those that it was sent."""
 
     def __init__(self, root: Path) -> None:
         self._files = _server(root)
         self._key = paramiko.RSAKey.generate(2048)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._transports = []
+        self.passwords = []
         threading.Thread(target=self._serve, daemon=True).start()
-        self.url = f"sftp://{USER}:{PASSWORD}@127.0.0.1:{self._socket.getsockname()[1]}"
+        self.place = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self.url = f"sftp://{USER}:{PASSWORD}@{self.place}"
+
+    @property
+    def known_host(self) -> str:
+        """The line of `known_hosts` for this server."""
+        host, _, port = self.place.partition(":")
+        return f"[{host}]:{port} {self._key.get_name()} {self._key.get_base64()}\n"
 
     def _serve(self):
         while True:
@@ -103,7 +115,7 @@ class Server:
             transport = paramiko.Transport(connection)
             transport.add_server_key(self._key)
             transport.set_subsystem_handler("sftp", paramiko.SFTPServer, self._files)
-            transport.start_server(server=_Access())
+            transport.start_server(server=_Access(self.passwords))
             self._transports.append(transport)
 
     def close(self):

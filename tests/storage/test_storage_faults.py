@@ -15,8 +15,8 @@ WAITS_AT = 4
 COMMAND = ("sr", "s3://museum/scans", "-o", "s3://museum/large", "-w", "pause")
 
 
-def lines_of(store) -> list[dict]:
-    keys = store.keys("large/.adacode/journal/")
+def lines_of(store, folder="large") -> list[dict]:
+    keys = store.keys(f"{folder}/.adacode/journal/")
     return [json.loads(line) for key in keys for line in store.get(key).splitlines()]
 
 
@@ -142,6 +142,22 @@ def test_a_signal_leaves_a_journal_of_all_that_is_done(adacode, store, wanted, w
     assert store.outputs("large") == wanted
 
 
+def test_a_run_without_o_has_the_time_that_a_store_needs_to_end(adacode, store, wanted, go):
+    """Its last three requests take a second each: a run on a disk would be ended before."""
+    go.unlink()
+    run = adacode.start(*COMMAND[:2], *COMMAND[4:], env=store.env, preexec_fn=default_signals)
+    wait_for(run, lambda: len(store.outputs("scans-sr-x4")) >= WAITS_AT)
+    slow = [("PUT", "/.adacode/journal/"), ("PUT", "/.adacode/report.json"), ("DELETE", "/.adacode/leases/")]
+    store.proxy.faults += [Fault("slow", *request) for request in slow]
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    made = store.outputs("scans-sr-x4")
+    assert {line["target"] for line in lines_of(store, "scans-sr-x4")} == set(made) == set(sorted(wanted)[:WAITS_AT])
+    assert made.items() <= wanted.items()
+    assert not store.keys("scans-sr-x4/.adacode/leases/")
+
+
 def test_a_server_that_dies_and_comes_back_empty_handed(store, wanted, waiting, go):
     """moto keeps objects in memory: after its death all are gone, and the run must say so, not invent results."""
     store.kill()
@@ -162,6 +178,23 @@ def test_a_second_run_on_the_same_tree_is_refused(adacode, store, wanted, waitin
     waiting.communicate()
     assert waiting.returncode == 0
     assert store.outputs("large") == wanted
+
+
+def test_a_process_of_a_run_that_has_lost_its_lease_writes_nothing(adacode, store, wanted, go):
+    go.unlink()
+    run = adacode.start(*COMMAND, "--processes", "2", env=store.env | {"BEAT_S": "0.2"})
+    wait_for(run, lambda: len(store.keys("large/0")) >= WAITS_AT)
+    time.sleep(0.5)  # What is behind the image that waits is not written either.
+    before = store.outputs("large")
+    lease = "large/.adacode/leases/whole.000009.json"
+    store.put(lease, json.dumps({"id": "other", "pid": 7, "host": "elsewhere"}).encode())
+    wait_for(run, lambda: store.proxy.count("GET", f"/{lease}"))  # It has seen that there is another owner.
+    go.touch()
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 7, errors
+    assert b"another run " in errors
+    assert store.outputs("large") == before
+    assert store.keys("large/.adacode/leases/") == [lease]
 
 
 def test_two_parts_run_at_once(adacode, store, wanted, go):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adacode_cli.batch import discover_remote
 from adacode_cli.batch.discover import discover
 from adacode_cli.batch.found import Found, PassedOver, Selection
 from adacode_cli.batch.globs import Globs
@@ -82,3 +83,20 @@ def test_a_key_that_no_path_can_name_is_a_failure(in_process):
         "the key 'a//'",
         "the key 'd.png?versionId=1.png'",
     ]
+
+
+def test_keys_that_are_other_files_on_windows_fail_there(in_process, monkeypatch):
+    """A drive, a folder, a stream of another file, a device: on other systems they are names like all others."""
+    other = ("C:/photos/a.png", "a\\b.png", "a.png:b.png", "con.png", "sub/NUL/a.png", "dot./a.png", "what?.png")
+    for key in (*other, "console.png", "a b.png", "sub.d/a.png"):
+        in_process.put(f"scans/{key}", b"x")
+
+    def found():
+        entries = list(discover([path_of("s3://museum/scans")], Selection(), LeftOut()))
+        passed_over = [one for one in entries if isinstance(one, PassedOver)]
+        assert all(one.failed and one.reason.endswith("cannot be the name of a file on Windows") for one in passed_over)
+        return {one.place for one in entries if isinstance(one, Found)}, len(passed_over)
+
+    assert found() == ({*other, "console.png", "a b.png", "sub.d/a.png"}, 0)
+    monkeypatch.setattr(discover_remote, "_IS_WINDOWS", True)
+    assert found() == ({"console.png", "a b.png", "sub.d/a.png"}, len(other))

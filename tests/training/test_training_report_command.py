@@ -84,7 +84,7 @@ def test_a_file_that_exists_is_kept_unless_a_person_says_so(run, tmp_path, capfd
 
 @pytest.mark.parametrize(
     ("name", "code", "message"),
-    [("page.pdf", 2, ".html nor .png"), ("report", 2, ".html nor .png"), ("missing/page.html", 6, "no such")],
+    [("page.pdf", 2, ".html nor .png"), ("report", 3, "has no samples"), ("missing/page.html", 6, "no such")],
 )
 def test_a_place_that_does_not_serve_is_reported(run, tmp_path, name, code, message, capfd):
     assert run_report(run, "-o", tmp_path / name) == code
@@ -111,6 +111,28 @@ def test_without_matplotlib_nothing_is_written(run, monkeypatch, capfd):
     assert run_report(run) == 2
     assert "pip install 'adacode-cli[train]'" in capfd.readouterr().err
     assert [path.name for path in run.iterdir()] == ["fused.jsonl"]
+
+
+def test_the_samples_are_a_page_of_outputs_beside_inputs_and_targets(run, tmp_path, capfd):
+    np, validation = pytest.importorskip("numpy"), importlib.import_module("adacode_cli.training.validation")
+    colors = {step: [(step // 100, side, row) for row in (1, 2) for side in (10, 20, 30)] for step in (50, 100, 150)}
+    for step, some in colors.items():
+        images = [np.full((16, 16, 3), color, np.uint8) for color in some]
+        sheet = validation.sample_sheet([tuple(images[:3]), tuple(images[3:])])
+        validation.write_sample_sheet(run / "samples" / "fused" / f"{step:06d}.png", sheet)
+    assert run_report(run, "-o", tmp_path / "page") == 0
+    assert capfd.readouterr().out == f"{tmp_path / 'page' / 'index.html'}\n"
+    sys.path.append(str(ROOT / "tests" / "gallery"))
+    from gallery_page import entries_of
+    from PIL import Image
+
+    found = entries_of(tmp_path / "page")
+    assert len(found) == 2 * 2 * 3
+    entry = found["fused/target/step 000100, 2"]
+    assert (entry["sides"], entry["figures"]) == (["output", "target"], {"step": 100})
+    for side, color in (("original", (1, 20, 2)), ("result", (1, 30, 2))):
+        assert Image.open(tmp_path / "page" / entry[side]).getpixel((8, 8)) == color
+    assert run_report(run, "-o", run / "samples") == 6  # It has other files.
 
 
 def test_it_is_a_command_of_the_program(run):

@@ -6,20 +6,26 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from adacode_cli.batch.state_files import is_path
 from adacode_cli.storage.path import QUERY, is_remote_text
 
+DOWNLOADS = "%USERPROFILE%\\Downloads\\" if os.name == "nt" else "~/Downloads/"
+"""Where a browser saves a list, for the shell."""
+_SPECIAL_ON_WINDOWS = frozenset('&|<>^%"()!\n\r')
 _IN_PATTERNS = frozenset("[*?")
 _ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def command_for(fields: Mapping[str, Any], root: Path, words: Sequence[str]) -> str | None:
+def command_for(
+    fields: Mapping[str, Any], root: Path, words: Sequence[str], *, windows: bool = os.name == "nt"
+) -> str | None:
     """The command that makes the output of a journal line again; None if the line does not say enough.
 
-    words: the command with the options that change what is written, without inputs and places.
+    words: the command with the options that change what is written, without inputs and places. windows: the shell is
+    that of Windows.
     """
     base, given, place, path = base_of(fields), fields.get("input"), fields.get("source"), fields.get("path")
     is_at_address = is_path(path) and is_remote_text(str(path))
@@ -28,33 +34,50 @@ def command_for(fields: Mapping[str, Any], root: Path, words: Sequence[str]) -> 
     given, place, out = str(given), str(place), ["-o", str(root.absolute())]
     if given != path:  # A folder was searched.
         only = [] if "/" in place else ["--exclude", "*/*"]  # A name alone would match in all folders.
-        return in_shell([*words, "--overwrite", given, *out, "--include", _pattern(place), *only])
+        return in_shell([*words, "--overwrite", given, *out, "--include", _pattern(place), *only], windows=windows)
     if "/" not in place:
-        return in_shell([*words, "--overwrite", given, *out])
+        return in_shell([*words, "--overwrite", given, *out], windows=windows)
     # It was listed with its folders.
+    if windows:
+        if base is None or _SPECIAL_ON_WINDOWS.intersection(place):
+            return None
+        again = in_shell([*words, "--overwrite", *out, "--from-file", "-"], windows=True)
+        return f"{_into(base, windows=True)} && (echo {place}) | {again}"
     listed = f"printf '%s\\0' {in_shell([str(path) if base is None else place])}"
-    start = "" if base is None else f"cd {in_shell([base])} && "
+    start = "" if base is None else f"{_into(base, windows=False)} && "
     return f"{start}{listed} | {in_shell([*words, '--overwrite', *out, '--null', '--from-file', '-'])}"
 
 
 def base_of(fields: Mapping[str, Any]) -> str | None:
     """The folder in which the original of a journal line has the path that its output has in the tree; None if it is
     not known, or at an address.
+
+    Places have forward slashes; paths of Windows have backslashes.
     """
     place, path = fields.get("source"), fields.get("path")
-    if is_path(path) and is_remote_text(str(path)):
+    if not is_path(place) or not is_path(path) or is_remote_text(str(path)):
         return None
-    if not is_path(place) or not is_path(path) or not str(path).endswith(f"/{place}"):
+    place, path = str(place), str(path)
+    if PureWindowsPath(path).drive and not path.startswith("/"):
+        base = path.removesuffix(place.replace("/", "\\"))
+        return None if base == path or not base.endswith("\\") else str(PureWindowsPath(base))
+    if not path.endswith(f"/{place}"):
         return None
-    return str(path).removesuffix(str(place)).rstrip("/") or "/"
+    return path.removesuffix(place).rstrip("/") or "/"
 
 
-def list_command(base: str, root: Path, words: Sequence[str]) -> str:
+def list_command(base: str, root: Path, words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
     """The command that makes outputs of the tree `root` again, whose originals a list names by their paths in `base`.
 
-    The name of the list is to be added.
+    The name of the list is to be added. windows: the shell is that of Windows.
     """
-    return f"cd {in_shell([base])} && {in_shell([*words, '--overwrite', '-o', str(root.absolute()), '--from-file'])}"
+    again = [*words, "--overwrite", "-o", str(root.absolute()), "--from-file"]
+    return f"{_into(base, windows=windows)} && {in_shell(again, windows=windows)}"
+
+
+def _into(folder: str, *, windows: bool) -> str:
+    """The command that makes a folder the working directory; on Windows it may be on another drive."""
+    return f"cd {'/d ' if windows else ''}{in_shell([folder], windows=windows)}"
 
 
 def _pattern(place: str) -> str:
@@ -62,9 +85,9 @@ def _pattern(place: str) -> str:
     return "".join(f"[{char}]" if char in _IN_PATTERNS else char for char in place)
 
 
-def in_shell(words: Sequence[str]) -> str:
+def in_shell(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
     """The words as one line for a shell, in visible characters: bash, zsh and others read what $'…' escapes."""
-    if os.name == "nt":
+    if windows:
         return subprocess.list2cmdline(words)
     return " ".join(map(_in_shell, words))
 

@@ -16,7 +16,7 @@ from adacode_cli.batch.gallery.folder import Gallery
 from adacode_cli.batch.gallery.pictures import Shown, has_picture, save_picture, shown_of
 from adacode_cli.batch.gallery.places import url_to
 from adacode_cli.batch.record import FORMAT_VERSION
-from adacode_cli.errors import InputError, OutputError
+from adacode_cli.errors import AdaCodeError, InputError, OutputError
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.limits import MAX_FILE_BYTES, MAX_PIXELS
 from adacode_cli.sizes import MAX_SCALE
@@ -96,8 +96,11 @@ def compare(folders: Sequence[Folder], page: Path, decoder: Decode, on_picture: 
         fields = _line(folders[0], other, place, before)
         try:
             fields["sha256"] = _picture(page, before, after, decoder)
-        except InputError as error:
-            fields |= {"outcome": "failed", "error": error.message}
+        except OutputError:
+            raise
+        except Exception as error:  # noqa: BLE001 (memory, or what a library meets in one file)
+            said = error.message if isinstance(error, AdaCodeError) else str(error)
+            fields |= {"outcome": "failed", "error": said or type(error).__name__}
         addresses[place] = url_to(str(before.absolute()), page), url_to(str(after.absolute()), page)
         lines.append(json.dumps(fields).encode("ascii"))
     shown = [(line, 1) for line in lines]
@@ -124,7 +127,7 @@ def _picture(page: Path, before: Path, after: Path, decoder: Decode) -> str:
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in files)).hexdigest()
     if not has_picture(page, digest):
         shown = [_shown(data, path, decoder) for data, path in zip(files, (before, after), strict=True)]
-        save_picture(page, digest, shown[0], shown[1], None)
+        save_picture(page, digest, shown[0], shown[1])
     return digest
 
 

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from adacode_cli.batch.gallery.overlays import HOLE_COLOR
 from adacode_cli.batch.gallery.pictures import SHOWN_BY_BROWSERS, has_picture
 from adacode_cli.batch.gallery.places import picture_name, picture_path, url_of_output, url_to
+from adacode_cli.batch.mask_owners import MARK
 from adacode_cli.batch.record import FORMAT_VERSION
 from adacode_cli.batch.state_files import is_path, object_of
+from adacode_cli.storage.path import is_remote_text
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_MOST_PAGES = 1000  # in a forged file
+_COLOR = re.compile("#[0-9a-f]{6}")
 MAX_FACTS_BYTES = 1 << 20
 _NUMBERS = ("width", "height", "bits", "pages", "bytes", "profile", "xmp", "iptc")
 _YES_OR_NO = ("grey", "alpha", "preview", "turned")
@@ -89,6 +95,10 @@ def entry_of(
         "before": _side(before),
         "after": _side(after),
         "basis": [one for one in map(_basis, facts.get("basis") or []) if one],
+        "maps": facts.get("maps") is True,
+        "hole": facts.get("hole") is True,
+        "holeColor": HOLE_COLOR,
+        "pages": [size for size in map(_size, _list(facts.get("pages"))[:_MOST_PAGES]) if size],
     }
     return Entry(shown, details)
 
@@ -126,6 +136,7 @@ def _of_facts(facts: Fields, before: Fields, after: Fields) -> Fields:
         "change": _number(facts.get("change")),
         "drift": _number(facts.get("drift")),
         "basis": _text(bases[0].get("name")) if bases else "",
+        "figures": _figures(facts.get("figures")),
     }
 
 
@@ -174,8 +185,35 @@ def _side(facts: Mapping[str, Any]) -> Fields | None:
 
 
 def _basis(one: Mapping[str, Any]) -> Fields | None:
-    share = _number(one.get("share"))
-    return None if share is None else {"name": _text(one.get("name")), "share": share}
+    share, panel, color = _number(one.get("share")), _number(one.get("panel")), _text(one.get("color"))
+    if share is None:
+        return None
+    color = color if _COLOR.fullmatch(color) else ""
+    used, size = _number(one.get("used")), _number(one.get("size"))
+    basis = {"name": _text(one.get("name")), "share": share, "panel": panel or 0, "color": color}
+    return basis if used is None or size is None else {**basis, "used": used, "size": size}
+
+
+def _figures(value: object) -> dict[str, int | float]:
+    """Figures by their names."""
+    some = value if isinstance(value, dict) else {}
+    return {name: number for name, one in some.items() if (number := _number(one)) is not None}
+
+
+def _size(value: object) -> list[int | float] | None:
+    """Width and height of a page."""
+    sides = [side for one in _list(value) if (side := _number(one))]
+    return sides if len(sides) == 2 else None
+
+
+def saved_mask(fields: Fields) -> tuple[Path, str] | None:
+    """The mask of what was found in an original, if the run has written it: its path, and the digest of its content."""
+    for one in filter(lambda one: isinstance(one, dict), _list(fields.get("besides"))):
+        path, sha256 = one.get("path"), digest_in(one.get("sha256"))
+        # A journal may be forged, so no address in it is opened.
+        if is_path(path) and not is_remote_text(path) and sha256 and PurePosixPath(path).stem.endswith(MARK):
+            return Path(path), sha256
+    return None
 
 
 def digest_in(value: object) -> str:
@@ -188,7 +226,9 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> int | float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
 
 
 def _list(value: object) -> list[Any]:

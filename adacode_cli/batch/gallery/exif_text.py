@@ -25,8 +25,10 @@ def exif_text(block: bytes | None) -> list[tuple[str, str]]:
     texts: list[tuple[str, str]] = []
     try:
         for name, value in _tags(block):
-            if (text := _text(value)) and len(texts) < _MOST_TAGS:
+            if text := _text(value):
                 texts.append((name, text))
+            if len(texts) == _MOST_TAGS:
+                break
     except _DAMAGE:
         pass
     return texts

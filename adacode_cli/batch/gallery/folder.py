@@ -20,7 +20,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from adacode_cli.batch.gallery.again import base_of, command_for, list_command
+from adacode_cli.batch.gallery.again import DOWNLOADS, base_of, command_for, list_command
 from adacode_cli.batch.gallery.entries import (
     Addresses,
     Again,
@@ -33,6 +33,7 @@ from adacode_cli.batch.gallery.entries import (
     facts_in,
     fields_of,
 )
+from adacode_cli.batch.gallery.judgements import judgements_in
 from adacode_cli.batch.gallery.places import FILES, GALLERY, PAGE, PICTURES, VENDOR
 from adacode_cli.batch.journal import lines_in
 from adacode_cli.batch.output_files import write_again
@@ -74,7 +75,8 @@ class Gallery:
 
     root: the tree. folder: where the page lies, if it is another place. addresses: of originals and results for it.
     lines: what is shown in the place of the journal, as `journal.lines_in` gives it. facts: what the pictures of an
-    output state, by the digest of its content, in the place of those in the folder.
+    output state, by the digest of its content, in the place of those in the folder. view: what the page shows first,
+    as in its address; "": everything.
     """
 
     def __init__(
@@ -83,9 +85,12 @@ class Gallery:
         folder: Path | None = None,
         addresses: Addresses | None = None,
         lines: Callable[[int], Iterable[tuple[bytes, int]]] | None = None,
+        *,
         facts: Callable[[str], Fields] | None = None,
+        view: str = "",
     ) -> None:
         self.root = root
+        self._view = view
         self._lines = lines or partial(lines_in, root)
         self.folder = folder or root / GALLERY
         self._addresses = addresses or addresses_in(self.folder)
@@ -166,6 +171,7 @@ class Gallery:
                 progress.open = []
         if progress.open:
             self._write_part()
+        self._write("data/judged.js", as_script("adacode.judged", judgements_in(self.root, progress.first)))
         self._write("data/state.js", as_script("adacode.state", self._state(running=running)))
         now = time.monotonic()
         self._not_before = now + max(_EVERY_S, _REST * (now - began))
@@ -210,6 +216,8 @@ class Gallery:
             "journal": self._progress.first,
             "lists": self._progress.lists,
             "lines": self._progress.lines,
+            "downloads": DOWNLOADS,
+            "view": self._view,
             "linesOfAPart": LINES_OF_A_PART,
             "linesOfDetails": LINES_OF_DETAILS,
             "report": {} if running else {name: report[name] for name in _OF_REPORT if name in report},

@@ -66,7 +66,7 @@ class GalleryInStore:
             with (top / JOURNAL).open("x+b") as file:
                 self._copy_journal(file)
             facts = _StoredFacts(place, partial(lines_in, top))
-            gallery = Gallery(self._root, top / GALLERY, _addresses_from(place), facts.lines, facts.of)
+            gallery = Gallery(self._root, top / GALLERY, _addresses_from(place), facts.lines, facts=facts.of)
             if objects.status(place / COMMANDS, OutputError) is not None:
                 write_again(top / GALLERY / COMMANDS, objects.read(place / COMMANDS, kind=OutputError))
             gallery.begin(self._command, running=False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from adacode_cli.batch.gallery.entries import fields_of
+from adacode_cli.batch.contents import content_of
+from adacode_cli.batch.gallery.entries import digest_in, fields_of
 from adacode_cli.batch.journal import JOURNAL, lines_in
 from adacode_cli.batch.state_files import is_path
 from adacode_cli.imaging.decode import Decode
@@ -20,7 +22,19 @@ from adacode_cli.imaging.samples import on_white, to_depth
 _GAP = 2
 
 
-def original_of(result: Path) -> Path | None:
+@dataclass(frozen=True)
+class Original:
+    """The original of a result: where it was, and the SHA-256 of what it held when it was restored, or ""."""
+
+    path: Path
+    sha256: str
+
+    def has_changed(self) -> bool:
+        """Whether the file has another content now. Raises InputError."""
+        return bool(self.sha256) and content_of(file_bytes(self.path)).sha256 != self.sha256
+
+
+def original_of(result: Path) -> Original | None:
     """The original of a result, by the journal of the tree that it lies in; None if none names it.
 
     Raises JournalError.
@@ -33,7 +47,7 @@ def original_of(result: Path) -> Path | None:
         for line, _ in lines_in(root, 0):
             fields = fields_of(line)
             if fields and fields["target"] == name and is_path(fields.get("path")):
-                found = Path(str(fields["path"]))
+                found = Original(Path(str(fields["path"])), digest_in(fields.get("source_sha256")))
         if found is not None:
             return found
     return None

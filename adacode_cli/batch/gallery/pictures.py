@@ -6,6 +6,7 @@ They are made while the image is in memory, by the threads that read and write, 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adacode_cli.batch.gallery.exif_text import exif_text
+from adacode_cli.batch.gallery.overlays import bases_of, bases_png, hole_png
 from adacode_cli.batch.gallery.places import picture_path
 from adacode_cli.batch.output_files import write_again
 from adacode_cli.batch.restoring import Restored
+from adacode_cli.codes.image import Codes
 from adacode_cli.imaging.image import Decoded, Samples
 from adacode_cli.imaging.samples import to_depth, top_of
 from adacode_cli.storage import objects
@@ -45,25 +48,28 @@ class Shown:
     """What is kept of one image for the gallery.
 
     thumbnail: H×W×C uint8, C = 3, or 4 with alpha. preview: a WebP file, if browsers cannot show the image's format.
-    facts: for the page: numbers, texts and lists of them.
+    facts: for the page: numbers, texts and lists of them. hole: as `overlays.reduced_hole` gives it, if one was filled.
     """
 
     thumbnail: Pixels
     icc: bytes | None
     preview: bytes | None
     facts: dict[str, Any]
+    hole: Pixels | None = None
 
 
-def shown_of(image: Decoded, num_bytes: int | None, format_name: str | None = None) -> Shown:
-    """What is shown of a decoded image. num_bytes: of its file. format_name: of its file, if it is another one."""
+def shown_of(image: Decoded, num_bytes: int | None, format_name: str | None = None, *, preview: bool = False) -> Shown:
+    """What is shown of a decoded image. num_bytes: of its file. format_name: of its file, if it is another one.
+
+    preview: is made, whatever the format is.
+    """
     format_name = format_name or image.format
     thumbnail = _shrunk(image, THUMBNAIL_PX)
     is_small = image.icc is not None and len(image.icc) <= _MAX_PROFILE_BYTES
     icc = image.icc if is_small and image.colors == 3 else None
-    preview = None
     is_turned = image.turned and format_name not in _TURNED_BY_BROWSERS
-    if format_name not in SHOWN_BY_BROWSERS or is_turned:
-        preview = _webp(_shrunk(image, _PREVIEW_PX), icc, _PREVIEW_QUALITY)
+    has_preview = preview or format_name not in SHOWN_BY_BROWSERS or is_turned
+    view = _webp(_shrunk(image, _PREVIEW_PX), icc, _PREVIEW_QUALITY) if has_preview else None
     height, width = image.size
     facts = {
         "format": format_name,
@@ -77,33 +83,77 @@ def shown_of(image: Decoded, num_bytes: int | None, format_name: str | None = No
         "profile": len(image.icc or b""),
         "xmp": len(image.xmp or b""),
         "iptc": len(image.iptc or b""),
-        "preview": preview is not None,
+        "preview": has_preview,
         "turned": is_turned,
         "exif": exif_text(image.exif),
         "histogram": _histogram(thumbnail),
     }
-    return Shown(thumbnail, icc, preview, facts)
+    return Shown(thumbnail, icc, view, facts)
 
 
-def save_picture(folder: Path, sha256: str, before: Shown | None, after: Shown, restored: Restored | None) -> None:
+def save_picture(
+    folder: Path,
+    sha256: str,
+    before: Shown | None,
+    after: Shown,
+    *,
+    restored: Restored | None = None,
+    codes: Codes | None = None,
+    pages: Sequence[Sequence[int]] = (),
+    figures: Mapping[str, float] | None = None,
+) -> None:
     """Writes the files of one output into the gallery `folder`. Raises OutputError.
 
-    sha256: of the output's content. before: None if there is no image to compare with. restored: what the engine
-    reported, if it is known. The thumbnail comes last, so where it is there, all files are.
+    sha256: of the output's content. before: None if there is no image to compare with. restored, codes: what the
+    engine reported, if it is known. pages: the sizes of further pages, whose pictures are written. figures: by their
+    names, for filters and order. The thumbnail comes last, so where it is there, all files are.
     """
-    facts: dict[str, Any] = {"before": before and before.facts, "after": after.facts, "basis": _bases(restored)}
-    sides = [after.thumbnail]
-    if before is not None:
-        fitting = _of_size(before.thumbnail, after.thumbnail.shape)
-        facts |= _differences(fitting, after.thumbnail)
-        sides = [fitting, after.thumbnail]
-        sides = [_with_alpha(side) for side in sides] if any(side.shape[2] == 4 for side in sides) else sides
-    files = {
-        "-before.webp": before.preview if before is not None else None,
-        "-after.webp": after.preview,
-        ".json": json.dumps(facts, separators=(",", ":")).encode("ascii"),
-        ".webp": _webp(np.hstack(sides), after.icc, _QUALITY),
+    bases, hole = bases_png(restored), None if before is None else before.hole
+    sides, differences = joined(before, after)
+    facts: dict[str, Any] = {
+        "before": before and before.facts,
+        "after": after.facts,
+        "basis": bases_of(restored, codes),
+        "maps": bases is not None,
+        "hole": hole is not None,
+        "pages": pages,
+        "figures": dict(figures or {}),
+        **differences,
     }
+    files = {
+        "-bases.png": bases,
+        "-hole.png": None if hole is None else hole_png(hole),
+        ".json": json.dumps(facts, separators=(",", ":")).encode("ascii"),
+    }
+    _write(folder, sha256, files)
+    save_views(folder, sha256, before, after, sides)
+
+
+def joined(before: Shown | None, after: Shown) -> tuple[Pixels, dict[str, float]]:
+    """(the thumbnails before and after side by side, how much they differ); the one after alone without another."""
+    if before is None:
+        return after.thumbnail, {}
+    sides = [_of_size(before.thumbnail, after.thumbnail.shape), after.thumbnail]
+    differences = _differences(*sides)
+    if any(side.shape[2] == 4 for side in sides):
+        sides = [_with_alpha(side) for side in sides]
+    return np.hstack(sides), differences
+
+
+def save_views(
+    folder: Path, sha256: str, before: Shown | None, after: Shown, thumbnails: Pixels, *, page: str = ""
+) -> None:
+    """Writes large views, if there are any, and then the thumbnails; page: the ending of a further page."""
+    files = {
+        f"{page}-before.webp": before.preview if before is not None else None,
+        f"{page}-after.webp": after.preview,
+        f"{page}.webp": _webp(thumbnails, after.icc, _QUALITY),
+    }
+    _write(folder, sha256, files)
+
+
+def _write(folder: Path, sha256: str, files: Mapping[str, bytes | None]) -> None:
+    """Writes the files of an output, by their endings."""
     for ending, data in files.items():
         if data is not None:
             write_again(picture_path(folder, sha256, ending), data)
@@ -174,15 +224,3 @@ def _histogram(thumbnail: Pixels) -> list[list[int]]:
     """Counts of red, green and blue of a thumbnail, in 64 bins each."""
     width = 256 // _BINS
     return [np.bincount(thumbnail[..., c].ravel() // width, minlength=_BINS).tolist() for c in range(3)]
-
-
-def _bases(restored: Restored | None) -> list[dict[str, Any]]:
-    """Each basis codebook with its share of the latent cells in which it weighs most, the largest first."""
-    if restored is None or not restored.mixing_weights.size:
-        return []
-    dominant = np.argmax(restored.mixing_weights, axis=0)
-    shares = np.bincount(dominant.ravel(), minlength=len(restored.categories)) / dominant.size
-    named = [
-        {"name": name, "share": round(float(share), 4)} for name, share in zip(restored.categories, shares, strict=True)
-    ]
-    return sorted(named, key=lambda one: -float(one["share"]))

@@ -4,6 +4,7 @@
     OUT/.adacode/report/data/                     what it shows: scripts, because a page of file:// may read no others
     OUT/.adacode/report/pictures/ab/abcd….webp    each image before and after, side by side, as a thumbnail
     OUT/.adacode/report/pictures/ab/abcd….json    what is known of both, for the data
+    OUT/.adacode/report/pictures/ab/abcd…-*       large views, what is drawn over them, and further pages (-p2, -p3, …)
 
 The pictures of an output have the name of its content (SHA-256). So a picture that is there belongs to the output as it
 is, and a later run makes only those that are missing.
@@ -45,6 +46,17 @@ def is_thumbnail_of(place: str) -> str:
     """The digits of the output whose thumbnail has this place in the folder of pictures; "" for another file."""
     found = _THUMBNAIL.fullmatch(place)
     return found[1] if found else ""
+
+
+def pictures_of(folder: Path, sha256: str) -> list[Path]:
+    """All files of an output in the gallery `folder`, the thumbnail last."""
+    start = picture_path(folder, sha256, "")
+    return sorted(start.parent.glob(f"{start.name}*"), key=lambda path: (path.name == f"{start.name}.webp", path.name))
+
+
+def page_ending(number: int) -> str:
+    """By what the pictures of a page of a document are called, from page 2 on; the first one has no ending."""
+    return f"-p{number}"
 
 
 def url_to(path: str, folder: Path) -> str | None:

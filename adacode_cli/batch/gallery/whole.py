@@ -12,12 +12,10 @@ from adacode_cli import atomic, formats
 from adacode_cli.batch.contents import Content, holds
 from adacode_cli.batch.gallery.entries import Fields, digest_in, identifier
 from adacode_cli.batch.gallery.folder import Gallery
-from adacode_cli.batch.gallery.places import FILES, GALLERY, PAGE, picture_name, url_of_output
+from adacode_cli.batch.gallery.places import FILES, GALLERY, PAGE, pictures_of, url_of_output
 from adacode_cli.batch.output_files import make_directory
 from adacode_cli.batch.state_files import is_path
 from adacode_cli.errors import OutputError
-
-_ENDINGS = (".webp", ".json", "-before.webp", "-after.webp")
 
 
 def check_place(folder: Path) -> None:
@@ -55,10 +53,9 @@ def copy_whole(gallery: Gallery, folder: Path, on_copy: Callable[[int, int], Non
 def _copied(gallery: Gallery, folder: Path, fields: Fields) -> tuple[str | None, str | None]:
     """(address of the original, address of the result) in `folder`, after copying them and their pictures."""
     sha256, name = digest_in(fields.get("sha256")), identifier(fields["target"])
-    for ending in _ENDINGS if sha256 else ():
-        picture = picture_name(sha256, ending)
-        if _is_own_file(gallery.folder / picture):
-            _copy(gallery.folder / picture, folder / picture)
+    for picture in pictures_of(gallery.folder, sha256) if sha256 else ():
+        if _is_own_file(picture):
+            _copy(picture, folder / picture.relative_to(gallery.folder))
     path, original, result = fields.get("path"), None, None
     if is_path(path) and (source_sha256 := digest_in(fields.get("source_sha256"))):
         original = _file(Path(str(path)), source_sha256, folder, f"{name}-original")

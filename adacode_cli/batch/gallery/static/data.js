@@ -2,7 +2,7 @@
 // The data of the page. They come as scripts that call `adacode.state`, `part` and `details`, because a page of file://
 // may read no other files. Trusted Types let the page load scripts of its own data folder alone.
 (() => {
-  const OURS = /^data\/(?:state|part-\d+|details-\d+)\.js(?:\?\d+)?$/;
+  const OURS = /^data\/(?:state|judged|part-\d+|details-\d+)\.js(?:\?\d+)?$/;
   const only = (name) => {
     if (!OURS.test(name)) throw new TypeError(`not a file of this page: ${name}`);
     return name;
@@ -92,6 +92,7 @@
     const before = store.state;
     await load(`data/state.js?${Date.now()}`);
     const { lines, linesOfAPart, running } = store.state;
+    if (store.state.served) await load(`data/judged.js?${Date.now()}`);
     const ended = before.running && !running;
     if (lines !== before.lines || ended) {
       details.clear();
@@ -101,7 +102,7 @@
   };
 
   const follow = () => {
-    if (!store.state.running) return;
+    if (!store.state.running && !store.state.served) return;
     setTimeout(() => look().catch(() => {}).then(follow), LOOK_EVERY_MS);
   };
 
@@ -111,6 +112,7 @@
     try {
       const query = `?${Date.now()}`; // A browser may have kept the data of an earlier look.
       await load(`data/state.js${query}`);
+      await load(`data/judged.js${query}`);
       changed();
       await loadParts(0, query);
     } catch (error) {

@@ -69,19 +69,24 @@
       ["changeOf", entry.change === null ? "" : percent(entry.change)],
       ["driftOf", entry.drift === null ? "" : percent(entry.drift)],
     ];
-    const names = rows.filter(([, value]) => value);
+    const figures = Object.keys(entry.figures).map((name) => [
+      adacode.numbers.label(name),
+      String(Number(adacode.numbers.read(entry, name).toPrecision(4))),
+    ]);
+    const names = [...rows.filter(([, value]) => value).map(([key, value]) => [text(key), value]), ...figures];
     return section(
       "about",
-      make("dl", {}, ...names.flatMap(([key, value]) => [make("dt", {}, text(key)), make("dd", {}, value)])),
+      make("dl", {}, ...names.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
     );
   }
 
   function bases(some) {
     if (!some?.length) return null;
-    const rows = some.map(({ name, share }) => {
+    const rows = some.map(({ name, share, color, used, size }) => {
       const value = text("share", { value: (100 * share).toFixed(0) });
+      const codes = used === undefined ? null : make("span", { class: "codes" }, text("codesUsed", { used: number(used), size: number(size) }));
       const meter = make("meter", { min: 0, max: 1, value: share, "aria-label": `${shown(name)}: ${value}` });
-      return make("li", {}, make("span", {}, shown(name)), meter, make("span", {}, value));
+      return make("li", {}, adacode.swatch(color), make("span", {}, shown(name)), meter, make("span", {}, value), codes);
     });
     return section("bases", make("ul", { class: "bases" }, ...rows));
   }

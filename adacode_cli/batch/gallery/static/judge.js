@@ -1,5 +1,7 @@
 "use strict";
-// Judgements: keep, redo or doubtful. The browser keeps them for this journal; a result that is made again has none.
+// Judgements: keep, redo or doubtful, or "" where one was taken back. A result that is made again has none. The data of
+// the page have those of the output tree; the browser keeps others for this journal, and of both the later one counts.
+// `adacode view --serve` writes them into the tree.
 (() => {
   const { make, number, shown, text } = adacode;
   const MARKS = ["keep", "redo", "doubtful"];
@@ -7,8 +9,10 @@
   const LIST_NAME = "redo";
   const byId = (id) => document.getElementById(id);
 
-  let marks = null; // id → { mark, line }
+  let marks = null; // id → { mark, line, time }
+  let ofTree = {}; // the same, as the data of the page have it
   let isKept = true;
+  let keep = keepInBrowser;
   const listeners = [];
   const place = () => `adacode.judged.${adacode.store.state.journal}`;
 
@@ -16,13 +20,29 @@
     if (marks || !adacode.store.state) return marks ?? {};
     marks = {};
     try {
-      const known = JSON.parse(localStorage.getItem(place()) ?? "{}");
-      for (const [id, one] of Object.entries(known)) if (MARKS.includes(one?.mark)) marks[id] = one;
+      const known = adacode.store.state.served ? {} : JSON.parse(localStorage.getItem(place()) ?? "{}");
+      for (const [id, one] of Object.entries(known)) if (one && ["", ...MARKS].includes(one.mark)) marks[id] = one;
     } catch {
       isKept = false;
     }
+    merge();
     return marks;
   }
+
+  /** Takes judgements of the tree that are later than those in the browser. */
+  function merge() {
+    const isLater = (one, known) => !known || one.line > known.line || one.time > (known.time ?? "");
+    for (const [id, one] of Object.entries(ofTree)) if (isLater(one, marks[id])) marks[id] = one;
+  }
+
+  adacode.judged = (some) => {
+    ofTree = some;
+    if (!marks) return;
+    const { entries } = adacode.store;
+    const before = Object.keys(some).filter((id) => entries.has(id)).map((id) => [entries.get(id), of(entries.get(id))]);
+    merge();
+    for (const [entry, mark] of before) if (of(entry) !== mark) tell(entry);
+  };
 
   /** The judgement of an entry, or "". */
   const of = (entry) => {
@@ -30,16 +50,37 @@
     return one && one.line === entry.line ? one.mark : "";
   };
 
+  const tell = (entry) => {
+    for (const listener of listeners) listener(entry);
+  };
+
   /** Sets a judgement; the same one again removes it. */
   function set(entry, mark) {
-    if (of(entry) === mark) delete read()[entry.id];
-    else read()[entry.id] = { mark, line: entry.line };
+    const before = read()[entry.id];
+    read()[entry.id] = { mark: of(entry) === mark ? "" : mark, line: entry.line, time: new Date().toISOString() };
+    keep(entry, marks[entry.id], before);
+    tell(entry);
+  }
+
+  function keepInBrowser() {
     try {
       localStorage.setItem(place(), JSON.stringify(marks));
     } catch {
       isKept = false;
     }
-    for (const listener of listeners) listener(entry);
+  }
+
+  /** Has judgements kept by a function of (entry, judgement, the one before) instead. */
+  const keepBy = (keeper) => {
+    keep = keeper;
+  };
+
+  /** Puts a judgement, or none, in the place of `failed`, which could not be kept, unless there is a later one. */
+  function put(entry, one, failed) {
+    if (marks[entry.id] !== failed) return;
+    if (one) marks[entry.id] = one;
+    else delete marks[entry.id];
+    tell(entry);
   }
 
   /** The bytes of a name: those that are no UTF-8 were read as halves of surrogate pairs. */
@@ -76,7 +117,7 @@
     const save = make("a", { class: "button", href: address, download: name }, text("download", { name }));
     const start = adacode.store.state.lists[list];
     const count = make("p", {}, text("exportCount", { count: number(entries.length) }));
-    const words = `${shown(start)} ~/Downloads/${name}${isNull ? " --null" : ""}`;
+    const words = `${shown(start)} ${adacode.store.state.downloads}${name}${isNull ? " --null" : ""}`;
     const command = start ? make("pre", {}, make("code", { tabindex: 0 }, words)) : "";
     return make("section", {}, count, command, save);
   }
@@ -97,5 +138,5 @@
   byId("export-open").addEventListener("click", openExport);
   byId("export-close").addEventListener("click", () => byId("export").close());
 
-  adacode.judge = { MARKS, KEYS, of, set, drawExport, onChange: (listener) => listeners.push(listener) };
+  adacode.judge = { MARKS, KEYS, of, set, put, keepBy, drawExport, onChange: (listener) => listeners.push(listener) };
 })();

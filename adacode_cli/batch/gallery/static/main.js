@@ -14,6 +14,7 @@
   let shownEntries = [];
   let lastFilters = null;
   let lastVersion = -1;
+  let hasBegun = false;
   let leftOld = false; // a select kept its options, because somebody was choosing
 
   const go = (changes, { replace = false } = {}) => {
@@ -45,7 +46,8 @@
       ],
     };
     wanted.judged = [all(), ...[...adacode.judge.MARKS, "none"].map((mark) => option(mark, text(`judged.${mark}`)))];
-    wanted.sort = query.SORTS.map((sort) => option(sort === "target" ? "" : sort, text(`sort.${sort}`)));
+    const byNumber = adacode.numbers.names([...store.entries.values()]).map((name) => option(name, adacode.numbers.label(name)));
+    wanted.sort = [option("", text("sort.target")), option("line", text("sort.line")), ...byNumber];
     for (const [name, options] of Object.entries(wanted)) {
       const select = byId(name);
       if (select === document.activeElement && select.options.length) leftOld = true; // It would close.
@@ -89,6 +91,10 @@
 
   /** Brings the page to what the address says. */
   function draw() {
+    if (store.state && !hasBegun) {
+      hasBegun = true;
+      if (!location.hash && store.state.view) history.replaceState(null, "", `#${store.state.view}`);
+    }
     const wanted = query.read();
     const isNew = store.version !== lastVersion;
     if (isNew) fillSelects();
@@ -97,10 +103,12 @@
     byId("originals").checked = Boolean(wanted.originals);
     if (document.activeElement !== byId("q")) byId("q").value = wanted.q;
     byId("grid").classList.toggle("originals", Boolean(wanted.originals));
-    const filters = query.address({ picture: "", mode: "", originals: "" }, wanted);
+    const filters = query.address({ picture: "", mode: "", page: "", over: "", originals: "" }, wanted);
     if (isNew || filters !== lastFilters) {
-      shownEntries = query.select([...store.entries.values()], wanted);
-      grid.show(shownEntries, (entry) => query.address({ picture: entry.id }));
+      const all = [...store.entries.values()];
+      shownEntries = query.select(all, wanted);
+      adacode.numbers.draw(all, query.preselect(all, wanted), wanted.range);
+      grid.show(shownEntries, (entry) => query.address({ picture: entry.id, page: "" }));
       if (filters !== lastFilters && lastFilters !== null) byId("scroll").scrollTop = 0;
     }
     [lastFilters, lastVersion] = [filters, store.version];
@@ -108,7 +116,7 @@
     drawCount();
     adacode.judge.drawExport();
     const entry = store.entries.get(wanted.picture);
-    if (entry) picture.open(entry, shownEntries, wanted.mode);
+    if (entry) picture.open(entry, shownEntries, wanted);
     else if (picture.isOpen()) closePicture();
   }
 
@@ -122,8 +130,10 @@
     grid.drawJudged(entry);
     adacode.judge.drawExport();
   });
-  picture.onTurn((entry) => go({ picture: entry.id }, { replace: true }));
-  picture.onLeave(() => go({ picture: "", mode: "" }));
+  picture.onTurn((entry) => go({ picture: entry.id, page: "" }, { replace: true }));
+  picture.onPage((page) => go({ page: page > 1 ? String(page) : "" }, { replace: true }));
+  picture.onLeave(() => go({ picture: "", mode: "", page: "", over: "" }));
+  adacode.overlay.onChange((over) => picture.isOpen() && go({ over }, { replace: true }));
   picture.onMode((mode) => picture.isOpen() && go({ mode: mode === "slider" ? "" : mode }, { replace: true }));
 
   for (const name of SELECTS) byId(name).addEventListener("change", () => go({ [name]: byId(name).value }));
@@ -136,12 +146,17 @@
     lastVersion = -1;
     setTimeout(draw, 0);
   });
+  adacode.numbers.onChange((range) => {
+    if (range === null) lastFilters = null;
+    if (range === null || range === query.read().range) draw();
+    else go({ range }, { replace: true });
+  });
   byId("q").addEventListener("input", () => go({ q: byId("q").value }, { replace: true }));
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").addEventListener("reset", (event) => {
     event.preventDefault();
     byId("q").value = "";
-    go({ q: "", folder: "", outcome: "", note: "", basis: "", judged: "", sort: "", down: "" });
+    go({ q: "", folder: "", outcome: "", note: "", basis: "", judged: "", range: "", sort: "", down: "" });
   });
   byId("skip").addEventListener("click", (event) => {
     event.preventDefault();

@@ -1,16 +1,19 @@
 "use strict";
 // The dialog with one picture: which one it is, its tools and its keys.
 (() => {
-  const { make, number, shown, stage, text } = adacode;
+  const { make, number, overlay, pages, shown, stage, text } = adacode;
   const byId = (id) => document.getElementById(id);
   const dialog = byId("picture");
   const GAINS = [1, 2, 4, 8, 16];
 
   let entry = null;
   let list = [];
+  let details = null;
+  let page = 1;
   let turn = () => {};
   let leave = () => {};
   let keepMode = () => {};
+  let turnPage = () => {};
 
   const modeButtons = stage.MODES.map((mode, index) => {
     const button = make("button", { type: "button", "aria-pressed": "false", title: `${index + 1}` }, text(`mode.${mode}`));
@@ -66,6 +69,10 @@
     const next = list[at + by];
     if (next) turn(next);
   };
+  const stepPage = (by) => {
+    const next = pages.valid(details, page + by);
+    if (next !== page) turnPage(next);
+  };
   byId("previous").addEventListener("click", () => step(-1));
   byId("next").addEventListener("click", () => step(1));
   byId("close").addEventListener("click", () => leave());
@@ -88,6 +95,10 @@
     x: () => stage.zoomTo(8),
     "[": () => stage.setSplit(stage.split() - 5),
     "]": () => stage.setSplit(stage.split() + 5),
+    "<": () => stepPage(-1),
+    ",": () => stepPage(-1),
+    ">": () => stepPage(1),
+    ".": () => stepPage(1),
   };
   const PANS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -104,6 +115,8 @@
       setMode(stage.MODES[Number(event.key) - 1]);
     } else if (entry && adacode.judge.KEYS[event.key.toLowerCase()]) {
       adacode.judge.set(entry, adacode.judge.KEYS[event.key.toLowerCase()]);
+    } else if (overlay.onKey(event.key.toLowerCase())) {
+      // It has drawn what the key means.
     } else if (KEYS[event.key] ?? KEYS[event.key.toLowerCase()]) {
       (KEYS[event.key] ?? KEYS[event.key.toLowerCase()])();
     } else {
@@ -112,8 +125,11 @@
     event.preventDefault();
   });
 
-  /** Shows an entry. entries: those among which Previous and Next go. mode: how it is shown, "" as before. */
-  async function open(one, entries, mode) {
+  /**
+   * Shows an entry. entries: those among which Previous and Next go. wanted: of the address: how it is shown ("" as
+   * before), the page of a document, and what is drawn over it.
+   */
+  async function open(one, entries, wanted) {
     list = entries;
     if (!dialog.open) {
       dialog.showModal();
@@ -124,18 +140,36 @@
     byId("place").textContent = at < 0 ? "" : place;
     byId("previous").disabled = at <= 0;
     byId("next").disabled = at < 0 || at === entries.length - 1;
-    if (mode && mode !== stage.mode()) setMode(mode);
-    if (entry?.id === one.id && entry.line === one.line) return;
+    if (wanted.mode && wanted.mode !== stage.mode()) setMode(wanted.mode);
+    if (entry?.id === one.id && entry.line === one.line) {
+      if (dialog.dataset.shown) showPage(wanted);
+      return;
+    }
     entry = one;
+    details = null;
+    delete dialog.dataset.shown;
     drawJudged();
     byId("name").textContent = shown(one.target);
     adacode.showInfo(byId("info"), one, null);
-    const details = await adacode.store.detailsOf(one).catch(() => null);
+    const found = await adacode.store.detailsOf(one).catch(() => null);
     if (entry !== one) return;
-    stage.show(one, details);
+    [details, page] = [found, 0];
+    showPage(wanted);
     adacode.showInfo(byId("info"), one, details);
     byId("stage").classList.toggle("lonely", !one.hasBefore && !one.original);
     dialog.dataset.shown = one.id;
+  }
+
+  /** Shows a page of the entry, and what is drawn over it. */
+  function showPage(wanted) {
+    const number = pages.valid(details, wanted.page);
+    const [one, some] = pages.pageOf(entry, details, number);
+    if (number !== page) {
+      page = number;
+      pages.draw(entry, details, page);
+      stage.show(one, some);
+    }
+    overlay.show(one, some, wanted.over);
   }
 
   function close() {
@@ -157,6 +191,10 @@
     },
     onLeave: (listener) => {
       leave = listener;
+    },
+    onPage: (listener) => {
+      turnPage = listener;
+      pages.onTurn(listener);
     },
     onMode: (listener) => {
       keepMode = listener;

@@ -1,7 +1,7 @@
 "use strict";
 // Which pictures are shown, in which order: read from the address, so that every view of the page has a link.
 (() => {
-  const NAMES = ["q", "folder", "outcome", "note", "basis", "judged", "sort", "down", "originals", "picture", "mode"];
+  const NAMES = ["q", "folder", "outcome", "note", "basis", "judged", "range", "sort", "down", "originals", "picture", "mode", "page", "over"];
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
   /** The query in the address. */
@@ -25,14 +25,11 @@
     entry.outcome === "failed" || !["copied", "shrunk"].includes(fateOf(entry)) ? entry.outcome : fateOf(entry);
   const fateOf = (entry) => (entry.fate.startsWith("copied") ? "copied" : entry.fate.startsWith("shrunk") ? "shrunk" : "");
 
-  const KEYS = {
-    target: (entry) => entry.target,
-    line: (entry) => entry.line,
-    change: (entry) => entry.change,
-    drift: (entry) => entry.drift,
-    pixels: (entry) => (entry.resultWidth === null ? null : entry.resultWidth * entry.resultHeight),
-    bytes: (entry) => entry.bytes,
-    seconds: (entry) => entry.seconds,
+  /** What pictures are ordered by: name, line or one of their numbers. */
+  const keyOf = (sort) => {
+    if (!sort || sort === "target") return (entry) => entry.target;
+    if (sort === "line") return (entry) => entry.line;
+    return (entry) => adacode.numbers.read(entry, sort);
   };
 
   const isIn = (folder, wanted) => folder === wanted || folder.startsWith(`${wanted}/`);
@@ -54,11 +51,17 @@
   const searched = (entry) =>
     (entry.searched ??= `${entry.target}\n${entry.source}\n${entry.error}\n${entry.notes.join("\n")}`.toLowerCase());
 
+  /** The entries that a query selects apart from ranges of numbers. */
+  const preselect = (entries, query) => {
+    const words = query.q.toLowerCase().split(/\s+/).filter(Boolean);
+    return entries.filter((entry) => matches(entry, query, words));
+  };
+
   /** The entries that a query selects, in its order. Values that are missing come last. */
   const select = (entries, query) => {
-    const words = query.q.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = entries.filter((entry) => matches(entry, query, words));
-    const key = KEYS[query.sort] ?? KEYS.target;
+    const ranges = adacode.numbers.parse(query.range);
+    const found = preselect(entries, query).filter((entry) => adacode.numbers.matches(entry, ranges));
+    const key = keyOf(query.sort);
     const sign = query.down ? -1 : 1;
     const keyed = found.map((entry) => ({ entry, value: key(entry) }));
     keyed.sort((a, b) => {
@@ -82,5 +85,5 @@
     return count;
   };
 
-  adacode.query = { read, address, select, choices, outcomeOf, collator, SORTS: Object.keys(KEYS) };
+  adacode.query = { read, address, preselect, select, choices, outcomeOf, collator };
 })();

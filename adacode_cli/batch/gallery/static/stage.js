@@ -117,7 +117,8 @@
       image.decoding = "async";
       image.addEventListener("load", () => {
         if (shown !== entry) return;
-        frame.replaceChildren(image);
+        frame.querySelector(":scope > img")?.remove();
+        frame.prepend(image);
         frame.dataset.loaded = rest[0].kind;
         if (rest[0].kind === "preview") say(side, rest[0].turned ? "turned" : "reduced", rest[0].format);
       });

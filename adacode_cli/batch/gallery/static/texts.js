@@ -22,6 +22,49 @@ adacode.TEXTS = {
   "judge.keep": "Keep",
   "judge.redo": "Redo",
   "judge.doubtful": "Doubtful",
+  // `adacode view --serve`
+  serverGone: "adacode view does not answer any more. Start it again, and open the address that it prints.",
+  notSaved: "The judgement was not kept. {reason}",
+  paint: "Paint a mask",
+  backToRun: "Back to the run",
+  pictureToPaint: "Picture",
+  onlyWithout: "Only pictures without a mask",
+  save: "Save",
+  tool: "Tool",
+  draw: "Paint",
+  erase: "Erase",
+  brush: "Brush",
+  pixels: "{count} px",
+  steps: "Steps",
+  undo: "Undo",
+  redoStep: "Redo",
+  whole: "The whole mask",
+  grow: "Grow",
+  shrink: "Shrink",
+  by: "by",
+  clear: "Clear",
+  hideMask: "Hide the mask",
+  board: "The picture with its mask. Arrow keys move the brush, Space paints.",
+  unsaved: "not saved",
+  savedMask: "saved",
+  noMask: "no mask yet",
+  savingMask: "saving …",
+  masksIn: "Masks are saved in {folder}.",
+  noPictureToPaint: "There is no picture of this address on which a mask can be painted.",
+  askEmpty: "There is a mask for this picture, and you have removed all of it. Save the mask without any hole?",
+  saveEmpty: "Save it without a hole",
+  askChanged: "Somebody else has changed the mask of this picture since you opened it.",
+  loadTheirs: "Load the other mask, and drop mine",
+  replaceTheirs: "Replace the other mask",
+  cancel: "Cancel",
+  paintKeys:
+    "B paints, E erases; the right mouse button, Alt and the end of a pen erase too. [ and ] change the size of the brush.\n" +
+    "Arrow keys move the brush by a quarter of its size; Space or Enter paints there, also while the brush moves.\n" +
+    "U or Ctrl+Z takes a step back, Shift+U or Ctrl+Y does it again. G grows the mask, Shift+G shrinks it, C clears it.\n" +
+    "+ and − or the wheel zoom, 0 fits, Z shows 1:1 and X 8:1. Shift with arrow keys, the middle mouse button or two " +
+    "fingers move the picture. H hides the mask.\n" +
+    "S saves. Page Up and Page Down save too, and show the previous and the next picture.",
+  // of the page of files, too
   export: "Redo list ({count})",
   exportTitle: "Pictures to make again",
   exportHint:
@@ -39,11 +82,21 @@ adacode.TEXTS = {
   "note.none": "without notes",
   "sort.target": "name",
   "sort.line": "order of the run",
-  "sort.change": "change",
-  "sort.drift": "drift of colours",
-  "sort.pixels": "size of the result",
-  "sort.bytes": "bytes of the result",
-  "sort.seconds": "seconds",
+  "number.change": "change (%)",
+  "number.drift": "drift of colours (%)",
+  "number.guard": "distance by the guard (% of its limit)",
+  "number.pixels": "size of the result (megapixels)",
+  "number.bytes": "size of its file (MB)",
+  "number.seconds": "seconds",
+  "number.step": "step",
+  "number.psnr": "PSNR (dB)",
+  "number.ssim": "SSIM",
+  numbers: "Numbers",
+  numbersUsed: "Numbers ({count})",
+  numbersLabel: "Ranges of numbers",
+  least: "{name}: at least",
+  largest: "{name}: at most",
+  hits: "pictures: {count}",
   top: "(top)",
   count: "{shown} of {all} pictures",
   countAll: "{all} pictures",
@@ -79,6 +132,17 @@ adacode.TEXTS = {
   "zoom.8": "8:1",
   zoomed: "{percent} % of the result's pixels",
   gain: "Brighter by",
+  over: "Draw over it",
+  "over.none": "nothing",
+  "over.hole": "hole",
+  "over.bases": "basis that weighs most",
+  "over.basis": "weight of {name}",
+  hole: "hole that was filled",
+  legend: "{name}: most in {value} %",
+  legendLabel: "Key to what is drawn over the picture",
+  pagesLabel: "Pages of this document",
+  page: "Page {number}",
+  morePages: "This page shows the first {shown} of {count} pages.",
   stage: "Before and after",
   before: "Before",
   after: "After",
@@ -115,6 +179,7 @@ adacode.TEXTS = {
   ofScale: "{value} % of full scale",
   bases: "Mixing weights: where each basis weighs most",
   share: "{value} %",
+  codesUsed: "{used} of its {size} codes are used",
   histogram: "Histogram",
   histogramText: "Distribution of red, green and blue values, {side}",
   metadata: "Before and after",
@@ -128,6 +193,7 @@ adacode.TEXTS = {
   keysText:
     "In the grid and in a picture: K, R and D judge: keep, redo, doubtful. In the grid: arrow keys, Home, End, Page Up and Page Down move, Enter opens, B shows originals, / searches. " +
     "In a picture: ← and → go on, Space shows the other one, 1 to 5 choose how both are shown, + and − zoom, " +
+    "W draws the basis that weighs most over it, H the hole, < and > turn the pages of a document, " +
     "0 fits, Z shows 1:1 and X 8:1, Shift with arrow keys moves, [ and ] move the divider, Esc closes.",
 };
 
@@ -164,9 +230,24 @@ adacode.make = (tag, attributes = {}, ...children) => {
   return element;
 };
 
+/** A small square of a colour, for keys to drawings. */
+adacode.swatch = (color) => {
+  const square = adacode.make("span", { class: "swatch" });
+  if (color) square.style.background = color;
+  else square.hidden = true;
+  return square;
+};
+
 adacode.number = (value) => (value === null || value === undefined ? "" : value.toLocaleString("en"));
 
 adacode.time = (iso) => {
   const moment = new Date(iso);
   return Number.isNaN(moment.getTime()) ? adacode.shown(iso) : moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+};
+
+/** What an answer of the server says that refuses something, for people. */
+adacode.saidBy = async (answer) => {
+  if (answer.headers.get("Content-Type") !== "application/json") return (await answer.text()).trim();
+  const { error, hint } = await answer.json();
+  return [error, hint].filter(Boolean).join("\n");
 };
