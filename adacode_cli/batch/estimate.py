@@ -77,7 +77,8 @@ class Needs:
     an input → the pixels that each run of the network gets for it; none if it is copied or made smaller. upright:
     (height, width) of a file as its header states them → those of the upright input; it may raise InputError.
     num_unknown: files of which this is not known, as of those without a header; they are in `num_files` alone.
-    num_unread: files of which nothing is read, because there are so many; `extrapolate` counts them as the others.
+    num_unread: files in stores of which nothing is read, because there are so many; `extrapolate` counts them as the
+    others in stores.
     num_runs, run_pixels: of the network, and the pixels that these runs get.
     input_pixels, output_pixels: of all pages. num_bytes: of all outputs.
     """
@@ -95,6 +96,7 @@ class Needs:
     output_pixels: int = 0
     num_bytes: int = 0
     _bytes_in: dict[Path, int] = field(default_factory=dict)
+    _sample: Needs | None = None  # the sums over files in stores whose headers are read
 
     @property
     def num_known(self) -> int:
@@ -102,20 +104,29 @@ class Needs:
         return self.num_files - self.num_unknown - self.num_unread
 
     def extrapolate(self) -> None:
-        """Makes the sums those of all files, as if the files that are not read were like the others."""
-        if not self.num_unread or not self.num_known:
+        """Makes the sums those of all files, as if the files that are not read were like the others in stores."""
+        sample = self._sample
+        if not self.num_unread or sample is None:
             return
-        factor = self.num_files / (self.num_files - self.num_unread)
+        factor = self.num_unread / sample.num_files
         for name in ("num_runs", "run_pixels", "input_pixels", "output_pixels", "num_bytes"):
-            setattr(self, name, round(getattr(self, name) * factor))
-        self._bytes_in = {root: round(num_bytes * factor) for root, num_bytes in self._bytes_in.items()}
+            setattr(self, name, getattr(self, name) + round(getattr(sample, name) * factor))
+        for root, num_bytes in sample._bytes_in.items():
+            self._bytes_in[root] += round(num_bytes * factor)
 
     def add(self, job: Job, *, is_read: bool = True) -> None:
         """Counts a job; its `header` is that of its source, or None. is_read: whether somebody has looked for it."""
-        self.num_files += 1
         if not is_read:
+            self.num_files += 1
             self.num_unread += 1
             return
+        self._count(job)
+        if is_remote(job.source):
+            self._sample = self._sample or Needs(self.quality, self.size_of, self.runs_of, self.upright)
+            self._sample._count(job)
+
+    def _count(self, job: Job) -> None:
+        self.num_files += 1
         header, given = job.header, None
         with suppress(InputError):  # A header may be wrong, so this is no error.
             given = self.upright(header.height, header.width) if header else None

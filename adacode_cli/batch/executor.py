@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -143,7 +144,10 @@ class JobPassage:
                 return self._skipped(OutputState.DONE)
             fetched = self._stages.fetch(job)
             self.made, self._times_ns = fetched.made, fetched.times_ns
-            output = self._stages.output_state(job, fetched.made, known.state_of) if known else OutputState.TO_MAKE
+            output = OutputState.TO_MAKE
+            if known is not None:
+                state_of = partial(known.state_of, paths=self._stages.paths(job))
+                output = self._stages.output_state(job, fetched.made, state_of)
             if output is not OutputState.TO_MAKE:
                 if self._stages.gallery and output is OutputState.DONE:
                     complete(self._stages, job, fetched, known)

@@ -11,12 +11,14 @@ from functools import cache
 from pathlib import Path
 
 from adacode_cli import atomic, formats
+from adacode_cli.batch.contents import content_of, holds
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.lease import check_leases
 from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.errors import OutputError, is_full, reason
 from adacode_cli.storage import listing, objects
 from adacode_cli.storage.path import RemotePath, is_remote
+from adacode_cli.storage.refusals import EXISTS
 
 # Formats that the tables of Python may not have.
 _MEDIA_TYPES = {
@@ -39,13 +41,17 @@ def write_new(
 ) -> int:
     """Writes a file atomically, and creates its directories. Returns its stamp in a store, 0 on a disk.
 
-    facts: its metadata in a store. replaces: which file of this name in a store is replaced. Raises OutputError, and
-    JournalError if another run may write there by now.
+    facts: its metadata in a store. replaces: which file of this name in a store is replaced; on a disk, which has no
+    such facts, OWN is a file with the same content. Raises OutputError, and JournalError if another run may write there
+    by now.
     """
     if is_remote(target):
         kind = media_type(target)
         there = objects.write(target, data, media_type=kind, facts=facts, replaces=replaces, before=check_leases)
         return there.stamp
+    if replaces is objects.Replaces.OWN and os.path.lexists(target) and not holds(target, content_of(data)):
+        hint = "Move or remove this file, and run the same command again. --overwrite would replace it."
+        raise OutputError(f"{EXISTS}, and no run is known to have made it", path=target, hint=hint)
     make_directory(target.parent)
     try:
         atomic.write_bytes(target, data, times_ns=times_ns)
@@ -81,9 +87,7 @@ def write_under_free_name(target: Path, data: bytes) -> Path:
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
     """Removes the temporary files that killed processes left beside those of the paths that are on a disk."""
-    for path in paths:
-        if not is_remote(path):
-            atomic.remove_leftovers(path)
+    atomic.remove_leftovers(*(path for path in paths if not is_remote(path)))
 
 
 def media_type(target: Path) -> str:

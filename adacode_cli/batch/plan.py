@@ -80,7 +80,7 @@ class Job:
         return joined(self.root, self.name)
 
     def may_replace_beside(self, path: Path) -> objects.Replaces:
-        """Which file in a store that has the name `path`, beside the output, may be replaced."""
+        """Which file that has the name `path`, beside the output, may be replaced; on a disk, only OWN matters."""
         return dict(self.beside).get(str(path), objects.Replaces.NOTHING)
 
     def is_made(self) -> bool:

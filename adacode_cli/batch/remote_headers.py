@@ -12,8 +12,7 @@ from adacode_cli import formats
 from adacode_cli.batch.plan import Job
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.codec import Header
-from adacode_cli.imaging.headers import Parse, header_in
-from adacode_cli.limits import HEAD_BYTES
+from adacode_cli.imaging.headers import START_BYTES, Parse, header_in
 from adacode_cli.storage.path import RemotePath, is_remote
 from adacode_cli.storage.patience import may_pass
 from adacode_cli.storage.pieces import opened
@@ -53,7 +52,7 @@ def _headed(job: Job, parse: Parse | None, *, strict: bool) -> Job:
 
 def _header(source: RemotePath, parse: Parse | None) -> Header | None:
     file, num_bytes = opened(source)
-    format = formats.of_bytes(file.read(HEAD_BYTES))
+    format = formats.of_bytes(file.read(START_BYTES))
     file.seek(0)
     header = (parse or header_in)(cast(BinaryIO, file))
     return header and replace(header, format=format.name if format else "", num_bytes=num_bytes)

@@ -89,9 +89,11 @@ class Known:
             return True
         return holds(job.target, record.output)
 
-    def state_of(self, job: Job, made: Made) -> OutputState:
+    def state_of(self, job: Job, made: Made, paths: Collection[Path] = ()) -> OutputState:
         """The state of the output: done, if it is intact and this run would make the same from source and mask; changed
         since; or to make.
+
+        paths: the files that this run writes for the job.
 
         Raises OutputError if another run made it in another way and this run must not replace it.
         """
@@ -110,12 +112,14 @@ class Known:
             return OutputState.TO_MAKE
         if not self.overwrite and is_made() and not self._is_intact(job, record):
             return OutputState.CHANGED
-        is_same = (record.source, record.mask) == (made.source, made.mask) and self._is_whole(job, record)
+        is_same = (record.source, record.mask) == (made.source, made.mask) and self._is_whole(job, record, paths)
         return OutputState.DONE if is_same else OutputState.TO_MAKE
 
-    def _is_whole(self, job: Job, record: Record) -> bool:
-        beside = ((path_from(path), content) for path, content in record.side_files)
-        return self._is_intact(job, record) and all(holds(path, content) for path, content in beside)
+    def _is_whole(self, job: Job, record: Record, paths: Collection[Path]) -> bool:
+        # A journal may be forged, so of the addresses in it only those are opened to which this run writes.
+        own = {str(path): path for path in paths if is_remote(path)}
+        beside = [(own.get(text) if is_remote_text(text) else Path(text), one) for text, one in record.side_files]
+        return self._is_intact(job, record) and all(path is not None and holds(path, one) for path, one in beside)
 
 
 class Held(Protocol):
@@ -151,6 +155,7 @@ class Trees:
     verify: bool = False
     outputs: RemoteOutputs = field(default_factory=RemoteOutputs)
     again: Sequence[str] | None = None
+    _tell: Waiting = lambda _what: None
     _galleries: dict[Path, Gallery | GalleryInStore] = field(default_factory=dict)
     _trees: dict[Path, _Tree | RemoteTree] = field(default_factory=dict)
     _by_identity: dict[tuple[int, int], _Tree | RemoteTree] = field(default_factory=dict)
@@ -166,9 +171,10 @@ class Trees:
     ) -> Iterator[None]:
         """Within the block, no other run writes to those trees that are in a store, except to other parts.
 
-        shard: (I, N) if this run is a part. waiting: is told what is waited for. Raises OutputError, and at the end of
-        the block JournalError if lines could not be written.
+        shard: (I, N) if this run is a part. waiting: is told what is waited for, also at the end of the run. Raises
+        OutputError, and at the end of the block JournalError if lines could not be written.
         """
+        self._tell = waiting
         remote = [tree for root in roots if isinstance(tree := self._tree(root), RemoteTree)]
         try:
             for tree in remote:
@@ -241,8 +247,12 @@ class Trees:
             return Replaces.ANYTHING if is_own else Replaces.NOTHING
         if any(_is_file(path, *known) for known in known_files):
             return Replaces.ANYTHING
+        if claimed(job.name, tree.claim_names):
+            return Replaces.OWN
+        if isinstance(tree, RemoteTree):  # One run at a time writes there, so nothing has come since.
+            return Replaces.NOTHING
         # Claims are read again, and before the journal: a process writes its line before it releases its claim.
-        if claimed(job.name, tree.claim_names) or claimed(job.name, tree.claims.names()):
+        if claimed(job.name, tree.claims.names()):
             return Replaces.OWN
         is_new = any(_is_file(path, *known) for known in tree.journal.side_files(job.name))
         return Replaces.ANYTHING if is_new else Replaces.NOTHING
@@ -272,9 +282,8 @@ class Trees:
             if isinstance(tree, RemoteTree):
                 of_tree = [job for job in jobs if job.root == root]
                 tree.claims.expect(job.name for job in of_tree)
-                for job in of_tree:  # Files beside the outputs may be on a disk.
-                    if claimed(job.name, tree.claim_names):
-                        remove_leftovers(paths(job))
+                begun = (job for job in of_tree if claimed(job.name, tree.claim_names))
+                remove_leftovers(path for job in begun for path in paths(job))  # Some may be on a disk.
                 continue
             tree.claims.clean(folders)
             atomic.remove_leftovers(root / REPORT)
@@ -339,6 +348,8 @@ class Trees:
                 # An interrupted run has no time for requests; the next one makes the page.
                 is_hurried = isinstance(report.stopped_by, KeyboardInterrupt) and is_remote(root)
                 if (gallery := self._galleries.get(root)) and not is_hurried:
+                    if is_remote(root):
+                        self._tell("writing the page of the report")
                     gallery.end()
             except (OutputError, JournalError):
                 if report.stopped_by is None:

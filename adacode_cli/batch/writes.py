@@ -85,7 +85,7 @@ class Writes:
     def check(
         self, jobs: Sequence[Job], may_replace: MayReplace, *, overwrite: bool, outputs: bool = True
     ) -> tuple[Job, ...]:
-        """The jobs, which now know what they may replace in stores (`Job.beside`).
+        """The jobs, which now know what they may replace (`Job.beside`), where outputs or these files are in stores.
 
         Raises OutputError if two files would have one name, or one would replace a file that must be kept.
 
@@ -96,10 +96,13 @@ class Writes:
         found: dict[Job, list[tuple[str, Replaces]]] = {}
         for kind in self.beside:
             for job, path, replaces in self._existing(kind, jobs, may_replace, overwrite=overwrite):
-                if is_remote(path):
+                # On a disk, what a killed run may have written is only replaced by the same.
+                if is_remote(path) or (is_remote(job.root) and replaces is Replaces.OWN):
                     found.setdefault(job, []).append((str(path), replaces))
         if self.log_file is not None:
             self._check_log(self.log_file, [job.found.path_text for job in jobs])
+        if not found:
+            return tuple(jobs)
         return tuple(replace(job, beside=tuple(found[job])) if job in found else job for job in jobs)
 
     def _existing(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from adacode_cli.engine.restorer import Restorer
 
 _MOST_HEADERS = 500
-"""Of images in stores: enough for the sum of all within a few percent, in some seconds."""
+"""Of images in stores; the error of the sums grows with how different the sizes of the images are."""
 
 
 def dry_run(paths: list[Path], options: RestoreOptions, request: Request, console: Console) -> int:

@@ -19,31 +19,35 @@ _DOCS = "docs/storage.md lists what works with addresses."
 
 def uses_addresses(paths: Sequence[Path], options: RestoreOptions, request: Request) -> bool:
     """Whether something of a run is at an address: an input, the output, masks, or files beside the outputs."""
-    return any(is_remote(path) for path in (*paths, options.output, *request.mask_paths, *_beside(options, request)))
+    beside = (place for _, place in _beside(options, request))
+    return any(is_remote(path) for path in (*paths, options.output, *request.mask_paths, *beside))
 
 
-def _beside(options: RestoreOptions, request: Request) -> dict[Path, str]:
-    """The options that name places for files beside the outputs, by these places."""
+def _beside(options: RestoreOptions, request: Request) -> list[tuple[str, Path]]:
+    """(option, place) of the options that name places for files beside the outputs."""
     places = {
         "--save-weights-map": options.save_weights_map,
         "--quarantine": options.quarantine,
         "--save-codes": request.save_codes,
         "--save-mask": request.hole.save_mask if request.hole else None,
     }
-    return {place: option for option, place in places.items() if place is not None}
+    return [(option, place) for option, place in places.items() if place is not None]
 
 
 def check_addresses(paths: Sequence[Path], options: RestoreOptions, request: Request) -> None:
     """Raises UsageError for options that need local files, if something of the run is not local."""
     if options.log_file is not None and _WAS_ADDRESS.match(str(options.log_file)):
         raise UsageError("--log-file must be a local path, not an address", hint=_DOCS)
-    if not uses_addresses(paths, options, request):
-        return
     beside = _beside(options, request)
-    for place, option in beside.items():
+    for option, place in beside:
         if is_remote(place):
             require_writable(place, option)
-    for path in (*paths, options.output, *request.mask_paths, *beside):
+        elif _WAS_ADDRESS.match(str(place)):
+            hint = f"Write an address with two slashes, such as s3://bucket/folder, or a local path. {_DOCS}"
+            raise UsageError(f"{option} {place}: this is neither an address nor a local path", hint=hint)
+    if not uses_addresses(paths, options, request):
+        return
+    for path in (*paths, options.output, *request.mask_paths, *(place for _, place in beside)):
         if is_remote(path) and path.scheme == "memory":
             hint = "Use a local path, or the address of a store."
             raise UsageError(

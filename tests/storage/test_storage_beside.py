@@ -116,20 +116,41 @@ def test_only_one_of_them_may_be_in_a_store(adacode, store, marked, local, tmp_p
 
 
 def test_a_killed_run_is_continued_and_files_of_others_stay(adacode, store, marked, local, tmp_path):
-    command = (*SCANS, "-o", "s3://museum/out", *beside(STORE), "-j", "1")
+    places = ("--save-mask", f"{STORE}/masks", "--save-weights-map", f"{HERE}/maps")
+    command = (*SCANS, "-o", "s3://museum/out", *places, "-j", "1")
     killed = adacode.start(*command, "--weights", "dies-once", env={**store.env, "DIED": str(tmp_path / "died")})
     assert killed.wait(120) == -9, killed.stderr.read()
     assert store.keys("out/.adacode/in-flight/")
     store.put("masks/z.png_mask.png", b"of somebody else")
+    map_of_another = tmp_path / HERE / "maps" / "a.png.weights.png"
+    map_of_another.write_bytes(b"of somebody else")
     # Masks and maps that the run made without a line in the journal are its own; the other file is not.
     result = adacode(*command, **store.env)
     assert result.returncode == 9, result.stderr
     assert b"s3://museum/masks/z.png_mask.png: exists already, and no run made it from this input" in result.stderr
-    assert store.get("masks/z.png_mask.png") == b"of somebody else"
+    assert b"maps/a.png.weights.png: exists already, and no run is known to have made it" in result.stderr
+    assert store.get("masks/z.png_mask.png") == map_of_another.read_bytes() == b"of somebody else"
     store.client.delete_object(Bucket="museum", Key="masks/z.png_mask.png")
+    map_of_another.unlink()
     assert adacode(*command, **store.env).returncode == 0
-    for name in ("out", "masks", "maps"):
+    for name in ("out", "masks"):
         assert store.outputs(name) == tree(local / name), name
+    assert tree(tmp_path / HERE / "maps") == tree(local / "maps")
+
+
+def test_addresses_in_a_journal_are_not_opened(adacode, store, photo, tmp_path):
+    photo("photos/a.png", (24, 16))
+    assert adacode("sr", "photos", "-o", "out").returncode == 0
+    made = (tmp_path / "out" / "a.png").read_bytes()
+    journal = tmp_path / "out" / ".adacode" / "journal.jsonl"
+    line = json.loads(journal.read_bytes().splitlines()[-1])
+    for address in ("s3://museum/secret", "foo://evil/x", "s3://"):  # The folder came from somebody else.
+        forged = line | {"besides": [{"path": address, "bytes": 1, "sha256": "0" * 64}]}
+        with journal.open("ab") as file:
+            file.write(json.dumps(forged).encode() + b"\n")
+        result = adacode("sr", "photos", "-o", "out", **store.env)
+        assert (result.returncode, store.proxy.seen) == (0, []), result.stderr
+        assert (tmp_path / "out" / "a.png").read_bytes() == made
 
 
 def test_a_file_that_appears_during_the_run_is_not_replaced(adacode, store, marked, tmp_path):
@@ -185,6 +206,8 @@ def test_codes_in_a_bucket_are_those_of_a_disk(store, scans, tmp_path):
     ("arguments", "code", "message"),
     [
         (("--save-mask", "https://example.org/m"), 2, b"--save-mask https://example.org/m: on HTTP, files can only be"),
+        (("--save-mask", "s3:/museum/m"), 2, b"--save-mask s3:/museum/m: this is neither an address nor a local path"),
+        (("--quarantine", "file:///q"), 2, b"--quarantine file:/q: this is neither an address nor a local path"),
         (("--save-mask", "s3://museum/m.png"), 2, b"--save-mask s3://museum/m.png names a single file"),
         (("--save-mask", "memory://museum/m"), 2, b"would lose what it writes there"),
         (("--save-mask", "s3://museum/scans"), 6, b"holds the inputs of the run"),

@@ -30,13 +30,13 @@ def pictures(store) -> list[str]:
 
 
 def test_the_page_in_a_store_is_that_of_a_disk(adacode, store, scans, tmp_path):
-    scans("a.png", "1931/b.jpg")
+    scans("a.png", "1931/b.jpg", "c.png")
     assert adacode("sr", "photos", "-o", "wanted", "--report").returncode == 0
     result = adacode(*COMMAND, **store.env)
     assert result.returncode == 0, result.stderr
     tree = download(store, tmp_path / "museum")
     wanted, found = entries_of(tmp_path / "wanted"), entries_of(tree)
-    assert set(found) == set(wanted) == {"a.png", "1931/b.jpg"}
+    assert set(found) == set(wanted) == {"a.png", "1931/b.jpg", "c.png"}
     known = {"line", "list", "original", "time", "seconds"}
     for name, entry in found.items():
         assert {**entry, **dict.fromkeys(known)} == {**wanted[name], **dict.fromkeys(known)}, name
@@ -46,7 +46,7 @@ def test_the_page_in_a_store_is_that_of_a_disk(adacode, store, scans, tmp_path):
             picture = tree / GALLERY / f"{entry['picture']}{ending}"
             assert picture.read_bytes() == (tmp_path / "wanted" / GALLERY / f"{entry['picture']}{ending}").read_bytes()
     ((state,),) = data_of(tree, "state")
-    assert (state["name"], state["running"], state["report"]["done"]) == ("large", False, 2)
+    assert (state["name"], state["running"], state["report"]["done"]) == ("large", False, 3)
     again = details_of(tree)[found["a.png"]["id"]]["command"]
     assert again.endswith("--overwrite s3://museum/scans -o s3://museum/large --include a.png --exclude '*/*'"), again
     types = {
@@ -54,15 +54,20 @@ def test_the_page_in_a_store_is_that_of_a_disk(adacode, store, scans, tmp_path):
         for name in ("index.html", "app/main.js", "app/style.css", f"{found['a.png']['picture']}.webp")
     }
     assert list(types.values()) == ["text/html", "text/javascript", "text/css", "image/webp"]
-    # A later run makes the picture that is missing, and restores nothing again.
+    # A later run makes the pictures of which a file is missing, and restores nothing again.
     store.proxy.seen.clear()
-    store.client.delete_object(Bucket="museum", Key=f"large/.adacode/report/{found['a.png']['picture']}.webp")
+    for name, ending in (("a.png", ".webp"), ("c.png", ".json")):
+        store.client.delete_object(Bucket="museum", Key=f"large/.adacode/report/{found[name]['picture']}{ending}")
     later = adacode(*COMMAND, **store.env)
     assert later.returncode == 0, later.stderr
-    assert b"2 skipped" in later.stdout + later.stderr
-    assert any(path.partition("?")[0].endswith(f"{found['a.png']['picture']}.webp") for path in pictures(store))
+    assert b"3 skipped" in later.stdout + later.stderr
+    for name, ending in (("a.png", ".webp"), ("c.png", ".json")):
+        assert any(path.partition("?")[0].endswith(f"{found[name]['picture']}{ending}") for path in pictures(store))
     assert not any(found["1931/b.jpg"]["picture"] in path for path in pictures(store))
-    assert set(entries_of(download(store, tmp_path / "museum"))) == set(wanted)
+    entries = entries_of(download(store, tmp_path / "museum"))
+    assert {name: one["picture"] for name, one in entries.items()} == {
+        name: one["picture"] for name, one in wanted.items()
+    }
 
 
 def test_a_browser_opens_the_page_in_the_store(adacode, store, scans, photo, tmp_path):

@@ -20,6 +20,7 @@ from adacode_cli.cli import dry_run
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.cost import Cost, cost_lines
 from adacode_cli.errors import InputError
+from adacode_cli.imaging.codec import Header
 from adacode_cli.storage import pieces
 from adacode_cli.storage.path import path_of
 
@@ -85,7 +86,7 @@ def test_names_do_not_depend_on_a_store_that_does_not_answer(in_process):
     assert job.header is None
 
 
-def test_of_very_many_images_some_are_read(in_process, monkeypatch):
+def test_of_very_many_images_some_are_read(in_process, monkeypatch, tmp_path):
     monkeypatch.setattr(dry_run, "_MOST_HEADERS", 3)
     names = [f"{number}.png" for number in range(8)]
     for name in names:
@@ -98,12 +99,14 @@ def test_of_very_many_images_some_are_read(in_process, monkeypatch):
     needs = Needs(95, lambda height, width: (4 * height, 4 * width))
     for job in plan.jobs:
         needs.add(job, is_read=job not in unread)
+    # Of an image on a disk, the size is known, so it stands for no other.
+    needs.add(Job(Found(tmp_path, "b.png", True), tmp_path / "out", "b.png", header=Header(1000, 1000, 3, 8, False)))
     needs.extrapolate()
-    assert (needs.num_files, needs.num_known, needs.input_pixels, needs.num_runs) == (8, 3, 8 * 200, 8)
+    assert (needs.num_files, needs.num_known, needs.input_pixels, needs.num_runs) == (9, 4, 10**6 + 8 * 200, 9)
     lines = [line.plain for line in cost_lines(Cost(needs, (), None, None, "it is a test"))]
     assert lines[:2] == [
-        "to restore: 8 files, 0.0016 megapixels; results: 0.0256 megapixels",
-        "  estimated from the headers of 3 of them",
+        "to restore: 9 files, 1 megapixels; results: 16 megapixels",
+        "  estimated from the headers of 4 of them",
     ]
 
 

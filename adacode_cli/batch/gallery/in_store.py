@@ -21,7 +21,7 @@ from adacode_cli.batch.gallery.places import (
     NAME_DIGITS,
     PAGE,
     PICTURES,
-    is_thumbnail_of,
+    complete_pictures,
     picture_name,
     url_in_store,
     url_of_output,
@@ -90,7 +90,7 @@ class _StoredFacts:
     def __init__(self, place: RemotePath, lines: Callable[[int], Iterable[tuple[bytes, int]]]) -> None:
         self._place, self._lines = place, lines
         names = listing.entries(place / PICTURES, OutputError)
-        self._have_picture = {key for name, _ in names if (key := is_thumbnail_of(name))}
+        self._have_picture = complete_pictures(name for name, _ in names)
         self._wanted: list[str] = []
         self._found: dict[str, Fields] = {}
 
@@ -119,7 +119,12 @@ class _StoredFacts:
 
     def _read(self, sha256: str) -> Fields:
         path = self._place / picture_name(sha256, ".json")
-        return facts_from(objects.read(path, 0, MAX_FACTS_BYTES, OutputError))
+        try:
+            return facts_from(objects.read(path, 0, MAX_FACTS_BYTES, OutputError))
+        except OutputError as error:
+            if isinstance(error.__cause__, FileNotFoundError):  # It was removed in between.
+                return {}
+            raise
 
 
 def _upload(folder: Path, place: RemotePath) -> None:

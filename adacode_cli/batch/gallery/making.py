@@ -18,7 +18,7 @@ from adacode_cli.batch.gallery.pictures import Shown, has_picture, save_picture,
 from adacode_cli.batch.gallery.places import GALLERY
 from adacode_cli.batch.stages import Fetched, Inferred, Read, Stages, Written, output_format
 from adacode_cli.batch.state_files import is_path
-from adacode_cli.errors import InputError, OutputError
+from adacode_cli.errors import InputError, JournalError, OutputError
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.encode import carried
 from adacode_cli.imaging.image import Decoded
@@ -100,6 +100,8 @@ def show(stages: Stages, job: Job, before: Before, inferred: Inferred, written: 
         save_picture(job.root / GALLERY, output.sha256, shown, after, pages=pages, figures=figures, **known)
     except OutputError as error:
         return (f"the picture for the report could not be written: {error.message}",)
+    except JournalError:  # This run must not write any more.
+        raise
     except Exception as error:  # noqa: BLE001 (as above)
         return (f"the picture for the report could not be made: {error or type(error).__name__}",)
     return ()

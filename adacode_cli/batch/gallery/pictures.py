@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from PIL import Image
 
 from adacode_cli.batch.gallery.exif_text import exif_text
 from adacode_cli.batch.gallery.overlays import bases_of, bases_png, hole_png
-from adacode_cli.batch.gallery.places import picture_path
+from adacode_cli.batch.gallery.places import complete_pictures, picture_path
 from adacode_cli.batch.output_files import write_again
 from adacode_cli.batch.restoring import Restored
 from adacode_cli.codes.image import Codes
 from adacode_cli.imaging.image import Decoded, Samples
 from adacode_cli.imaging.samples import to_depth, top_of
-from adacode_cli.storage import objects
+from adacode_cli.storage import listing
 from adacode_cli.storage.path import is_remote
 
 THUMBNAIL_PX = 320
@@ -160,13 +161,23 @@ def _write(folder: Path, sha256: str, files: Mapping[str, bytes | None]) -> None
 
 
 def has_picture(folder: Path, sha256: str) -> bool:
-    """Whether the files of an output are there. After a crash of the machine they may be empty. Raises InputError."""
-    if is_remote(thumbnail := picture_path(folder, sha256, ".webp")):
-        return objects.status(thumbnail) is not None  # It is whole, and the others came before.
+    """Whether the files of an output are there. After a crash of the machine they may be empty. Raises InputError.
+
+    In a store they were when this process first looked into their folder, of which it takes one list.
+    """
+    if is_remote(place := picture_path(folder, sha256, "")):
+        return place.name in _pictures_in(place.parent)
     try:
         return all(picture_path(folder, sha256, ending).stat().st_size for ending in (".webp", ".json"))
     except OSError:
         return False
+
+
+@cache
+def _pictures_in(folder: Path) -> frozenset[str]:
+    """The pictures of which both files are in this folder of a store. Raises InputError."""
+    assert is_remote(folder), "the caller has checked this"
+    return complete_pictures(name for name, _ in listing.entries(folder))
 
 
 def _shrunk(image: Decoded, long_side: int) -> Pixels:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -29,7 +30,7 @@ VENDOR = "vendor"
 FILES = "files"
 """Copies of originals and results, in a page that needs no other files."""
 NAME_DIGITS = 32
-_THUMBNAIL = re.compile(rf"[0-9a-f]{{2}}/([0-9a-f]{{{NAME_DIGITS}}})\.webp")
+_PICTURE = re.compile(rf"(?:[0-9a-f]{{2}}/)?([0-9a-f]{{{NAME_DIGITS}}})\.(webp|json)")
 
 
 def picture_path(folder: Path, sha256: str, ending: str) -> Path:
@@ -42,10 +43,15 @@ def picture_name(sha256: str, ending: str) -> str:
     return f"{PICTURES}/{sha256[:2]}/{sha256[:NAME_DIGITS]}{ending}"
 
 
-def is_thumbnail_of(place: str) -> str:
-    """The digits of the output whose thumbnail has this place in the folder of pictures; "" for another file."""
-    found = _THUMBNAIL.fullmatch(place)
-    return found[1] if found else ""
+def complete_pictures(places: Iterable[str]) -> frozenset[str]:
+    """The digits of the outputs of which both the thumbnail and the facts are among these places, which are below the
+    folder of pictures or below one of its folders.
+    """
+    found: dict[str, set[str]] = {"webp": set(), "json": set()}
+    for place in places:
+        if name := _PICTURE.fullmatch(place):
+            found[name[2]].add(name[1])
+    return frozenset(found["webp"] & found["json"])
 
 
 def pictures_of(folder: Path, sha256: str) -> list[Path]:
