@@ -5,8 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
+from faulty_proxy import Fault
 from other_servers import SERVERS
 from test_storage_trees import NAMES, tree
+
+from adacode_cli.errors import InputError
+from adacode_cli.storage import objects, opening, patience
+from adacode_cli.storage.path import path_of
 
 WAITS_AT = 4
 
@@ -76,3 +81,19 @@ def test_a_server_that_is_killed_and_comes_back_with_its_files(adacode, server, 
     again = adacode(*command, "-v", **server.env, PAUSE=str(go))
     assert again.returncode == 0, again.stderr
     assert b"8 skipped" in again.stderr
+
+
+def test_what_is_denied_is_said_at_once_and_what_may_pass_is_tried_again(server, monkeypatch):
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(opening, "_opened", {})
+    monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.01)
+    path = path_of(f"{server.address}/faults/a.png")
+    objects.write(path, b"content")
+    server.proxy.faults[:] = [Fault("denied", "GET", "faults", 99)]
+    with pytest.raises(InputError, match="denies permission"):
+        objects.read(path)
+    assert server.proxy.faults[0].times == 98
+    server.proxy.faults[:] = [Fault("busy", "GET", "faults", 2)] if server.scheme == "gs" else []
+    assert objects.read(path) == b"content"
+    server.proxy.faults.clear()
