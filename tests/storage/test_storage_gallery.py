@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from faulty_proxy import Fault
 
 sys.path.append(str(Path(__file__).parents[1] / "gallery"))
 from gallery_page import GALLERY, Page, data_of, details_of, entries_of
@@ -68,6 +69,11 @@ def test_the_page_in_a_store_is_that_of_a_disk(adacode, store, scans, tmp_path):
     assert {name: one["picture"] for name, one in entries.items()} == {
         name: one["picture"] for name, one in wanted.items()
     }
+    # A page that cannot be written is an error of the run, whose outputs are complete.
+    store.proxy.faults.append(Fault("denied", "PUT", "index.html", times=99))
+    denied = adacode(*COMMAND, **store.env)
+    assert (denied.returncode, b"index.html" in denied.stderr) == (6, True), denied.stderr
+    assert b"writing the page" in denied.stdout + denied.stderr
 
 
 def test_a_browser_opens_the_page_in_the_store(adacode, store, scans, photo, tmp_path):
