@@ -144,13 +144,13 @@ def test_addresses_in_a_journal_are_not_opened(adacode, store, photo, tmp_path):
     made = (tmp_path / "out" / "a.png").read_bytes()
     journal = tmp_path / "out" / ".adacode" / "journal.jsonl"
     line = json.loads(journal.read_bytes().splitlines()[-1])
-    for address in ("s3://museum/secret", "foo://evil/x", "s3://"):  # The folder came from somebody else.
-        forged = line | {"besides": [{"path": address, "bytes": 1, "sha256": "0" * 64}]}
-        with journal.open("ab") as file:
-            file.write(json.dumps(forged).encode() + b"\n")
-        result = adacode("sr", "photos", "-o", "out", **store.env)
-        assert (result.returncode, store.proxy.seen) == (0, []), result.stderr
-        assert (tmp_path / "out" / "a.png").read_bytes() == made
+    addresses = ("s3://museum/secret", "foo://evil/x", "s3://")  # The folder came from somebody else.
+    forged = line | {"besides": [{"path": one, "bytes": 1, "sha256": "0" * 64} for one in addresses]}
+    with journal.open("ab") as file:
+        file.write(json.dumps(forged).encode() + b"\n")
+    result = adacode("sr", "photos", "-o", "out", **store.env)
+    assert (result.returncode, store.proxy.seen) == (0, []), result.stderr
+    assert (tmp_path / "out" / "a.png").read_bytes() == made
 
 
 def test_a_file_that_appears_during_the_run_is_not_replaced(adacode, store, marked, tmp_path):
