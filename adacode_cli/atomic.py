@@ -22,6 +22,7 @@ from adacode_cli import locks
 from adacode_cli.errors import OutputError, reason
 
 TEMPORARY_SUFFIX = ".adacode-part"
+_TEMPORARY = re.compile(rf"\.(.*)\.[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}", re.DOTALL)
 _NAME_BYTES = 200
 _checks_before_rename: list[Callable[[Path], None]] = []
 
@@ -108,14 +109,15 @@ def write_under_free_name(target: Path, data: bytes) -> Path:
                 file.write(data)
                 file.flush()
                 sync(file.fileno())
-            path = next(path for path in _numbered(target) if _has(path, data) or _takes_name(temporary, path))
+            path = next(path for path in numbered(target) if _has(path, data) or _takes_name(temporary, path))
             sync_directory(target.parent)
         finally:
             _discard(temporary)
     return path
 
 
-def _numbered(target: Path) -> Iterator[Path]:
+def numbered(target: Path) -> Iterator[Path]:
+    """`target`, and the names beside it: for `a.png`, `a-2.png`, `a-3.png` and so on, without an end."""
     yield target
     for number in count(2):
         yield target.with_name(f"{target.stem}-{number}{target.suffix}")
@@ -138,17 +140,20 @@ def _takes_name(temporary: Path, path: Path) -> bool:
     return True
 
 
-def remove_leftovers(target: Path) -> int:
-    """Removes the temporary files of `target` that killed processes left, and returns their number.
+def remove_leftovers(*targets: Path) -> int:
+    """Removes the temporary files of `targets` that killed processes left, and returns their number.
 
-    Files that are being written are kept, and so are links, files that are not regular, and files of other users.
+    Files that are being written are kept, and so are links, files that are not regular, and files of other users. Each
+    directory is read once.
     """
-    ours = re.compile(rf"\.{re.escape(_start(target))}\.[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}")
-    try:
-        with os.scandir(target.parent) as entries:
-            leftovers = [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]
-    except OSError:  # The directory does not exist.
-        return 0
+    starts: dict[Path, set[str]] = {}
+    for target in targets:
+        starts.setdefault(target.parent, set()).add(_start(target))
+    leftovers: list[Path] = []
+    for directory, ours in starts.items():
+        with suppress(OSError), os.scandir(directory) as entries:  # The directory may not exist.
+            found = ((entry, _TEMPORARY.fullmatch(entry.name)) for entry in entries)
+            leftovers += [Path(entry.path) for entry, name in found if name and name[1] in ours]
     return sum(_removed_if_abandoned(path) for path in leftovers)
 
 

@@ -80,7 +80,7 @@ class Watched:
     kept: Kept
     may_go_on: Callable[[Job], bool]
     before: Callable[[], None]
-    check: Callable[[Sequence[Job]], None]
+    check: Callable[[Sequence[Job]], object]
     shard: tuple[int, int] | None = None
     refit: Callable[[Sequence[Job]], list[Job]] | None = None
     strict: bool = False

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adacode_cli import formats
+from adacode_cli.batch.places import is_folder
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.stages import Inferred, OnPage, Read, Stages, no_listener
@@ -26,6 +27,7 @@ from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.image import Decoded, lost_after_first
+from adacode_cli.storage.path import is_remote
 
 
 class Coder(Protocol):
@@ -46,13 +48,16 @@ class Coder(Protocol):
 
 @dataclass(frozen=True)
 class CodesPlace:
-    """Where `--save-codes` writes: the file `given` if its name ends in .adacode, else a tree like that of outputs."""
+    """Where `--save-codes` writes: the file `given` if its name ends in .adacode, else a tree like that of outputs.
+
+    A directory that exists may have any name; in a store, where there are none, the name alone decides.
+    """
 
     given: Path
 
     @property
     def names_one_file(self) -> bool:
-        return self.given.suffix.lower() == SUFFIX and not self.given.is_dir()
+        return self.given.suffix.lower() == SUFFIX and (is_remote(self.given) or not self.given.is_dir())
 
     def path(self, job: Job) -> Path:
         """The file of codes of a job; it contains the output's full name, so `a.jpg` and `a.png` differ."""
@@ -62,13 +67,14 @@ class CodesPlace:
         """Raises UsageError if one file is named for several images, or the name is that of an image; OutputError if
         `given` is not a directory.
         """
-        if self.names_one_file and (len(inputs) != 1 or inputs[0].is_dir()):
+        if self.names_one_file and (len(inputs) != 1 or is_folder(inputs[0])):
             hint = "For a directory or several inputs, --save-codes must name a directory."
             raise UsageError(f"--save-codes {self.given} names a single file", hint=hint)
-        if formats.of_any_suffix(self.given.suffix) and not self.given.exists():
+        exists = not is_remote(self.given) and self.given.exists()
+        if formats.of_any_suffix(self.given.suffix) and not exists:
             hint = f"Name a directory, or a file whose name ends in {SUFFIX}."
             raise UsageError(f"--save-codes {self.given} has the name of an image", hint=hint)
-        if not self.names_one_file and self.given.exists() and not self.given.is_dir():
+        if not self.names_one_file and exists and not self.given.is_dir():
             hint = f"Give --save-codes a directory, or a file name that ends in {SUFFIX}."
             raise OutputError("exists and is not a directory", path=self.given, hint=hint)
 

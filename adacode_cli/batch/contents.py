@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -66,6 +67,16 @@ def holds(path: Path, content: Content) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == content.sha256
     except (OSError, ValueError):  # No file can have this name.
         return False
+
+
+def holds_any(path: Path, contents: Collection[Content]) -> bool:
+    """Whether `path` has one of these contents; as `holds`, but a file in a store is read once."""
+    if not is_remote(path):
+        return any(holds(path, content) for content in contents)
+    there = objects.status(path)
+    if there is None or there.num_bytes not in {content.num_bytes for content in contents}:
+        return False
+    return content_of(objects.read_sized(path, there.num_bytes)) in contents
 
 
 def _may_hold(status: os.stat_result, content: Content) -> bool:

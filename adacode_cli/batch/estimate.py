@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adacode_cli import formats
+from adacode_cli.batch.foresight import format_of_source
 from adacode_cli.batch.plan import Job
 from adacode_cli.errors import InputError
 from adacode_cli.formats import Format
 from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.encode import format_of
-from adacode_cli.imaging.headers import format_at
 from adacode_cli.limits import DEFAULT_QUALITY
 from adacode_cli.storage.path import is_remote
 
@@ -77,6 +77,8 @@ class Needs:
     an input → the pixels that each run of the network gets for it; none if it is copied or made smaller. upright:
     (height, width) of a file as its header states them → those of the upright input; it may raise InputError.
     num_unknown: files of which this is not known, as of those without a header; they are in `num_files` alone.
+    num_unread: files in stores of which nothing is read, because there are so many; `extrapolate` counts them as the
+    others in stores.
     num_runs, run_pixels: of the network, and the pixels that these runs get.
     input_pixels, output_pixels: of all pages. num_bytes: of all outputs.
     """
@@ -87,15 +89,43 @@ class Needs:
     upright: Callable[[int, int], tuple[int, int]] = lambda height, width: (height, width)
     num_files: int = 0
     num_unknown: int = 0
+    num_unread: int = 0
     num_runs: int = 0
     run_pixels: int = 0
     input_pixels: int = 0
     output_pixels: int = 0
     num_bytes: int = 0
     _bytes_in: dict[Path, int] = field(default_factory=dict)
+    _sample: Needs | None = None  # the sums over files in stores whose headers are read
 
-    def add(self, job: Job) -> None:
-        """Counts a job; its `header` is that of its source, or None."""
+    @property
+    def num_known(self) -> int:
+        """The number of files whose sizes are known."""
+        return self.num_files - self.num_unknown - self.num_unread
+
+    def extrapolate(self) -> None:
+        """Makes the sums those of all files, as if the files that are not read were like the others in stores."""
+        sample = self._sample
+        if not self.num_unread or sample is None:
+            return
+        factor = self.num_unread / sample.num_files
+        for name in ("num_runs", "run_pixels", "input_pixels", "output_pixels", "num_bytes"):
+            setattr(self, name, getattr(self, name) + round(getattr(sample, name) * factor))
+        for root, num_bytes in sample._bytes_in.items():
+            self._bytes_in[root] += round(num_bytes * factor)
+
+    def add(self, job: Job, *, is_read: bool = True) -> None:
+        """Counts a job; its `header` is that of its source, or None. is_read: whether somebody has looked for it."""
+        if not is_read:
+            self.num_files += 1
+            self.num_unread += 1
+            return
+        self._count(job)
+        if is_remote(job.source):
+            self._sample = self._sample or Needs(self.quality, self.size_of, self.runs_of, self.upright)
+            self._sample._count(job)
+
+    def _count(self, job: Job) -> None:
         self.num_files += 1
         header, given = job.header, None
         with suppress(InputError):  # A header may be wrong, so this is no error.
@@ -113,8 +143,8 @@ class Needs:
         scale = math.sqrt(height * width / pixels)
         num_bytes = int(self._bytes_per_pixel(job, header, scale, pages * pixels) * pages * height * width)
         num_bytes += _BESIDE_BYTES
-        if not runs and (height, width) == given and format_at(job.source) == format_of(job.target):
-            num_bytes = _size(job.source)  # a copy
+        if not runs and (height, width) == given and format_of_source(job) == format_of(job.target):
+            num_bytes = _size_of_source(job)  # a copy
         self.num_bytes += num_bytes
         self._bytes_in[job.root] = self._bytes_in.get(job.root, 0) + num_bytes - _size(job.target)
 
@@ -134,7 +164,7 @@ class Needs:
         name = format_of(job.target) or formats.FALLBACK
         target, source = formats.named(name), formats.of_any_suffix(job.source.suffix)
         per_pixel = _at_scale(BYTES_PER_PIXEL.get(name, _OTHER), scale)
-        per_pixel *= _pull(source, job.source, input_pixels) if source is not None else 1
+        per_pixel *= _pull(source, _size_of_source(job), input_pixels) if source is not None else 1
         colors = 1 if header.colors == 1 and target.grey else 3
         if target.lossy:
             per_pixel *= _PER_STEP ** (DEFAULT_QUALITY - self.quality)
@@ -152,9 +182,8 @@ def _at_scale(figures: tuple[float, float, float], scale: float) -> float:
     return figures[index] + (place - index) * (figures[index + 1] - figures[index])
 
 
-def _pull(source: Format, path: Path, pixels: int) -> float:
-    """How much larger than usual an output is, judged by its input's bytes per pixel."""
-    size = _size(path)
+def _pull(source: Format, size: int, pixels: int) -> float:
+    """How much larger than usual an output is, judged by its input's bytes per pixel. size: its bytes, or 0."""
     usual = BYTES_PER_PIXEL.get(source.name, _OTHER)[0] * _USUAL_INPUT[source.lossy]
     if not size or not pixels or (not source.lossy and size > _UNCOMPRESSED * pixels):
         return 1.0
@@ -167,6 +196,12 @@ def _sample_bytes(header: Header, target: Format) -> int:
     deepest = {"float32": 4, "uint16": 2, "uint8": 1}[target.depths[0]]
     wanted = 4 if header.is_float or header.bits > 16 else 2 if header.bits > 8 else 1
     return min(wanted, deepest)
+
+
+def _size_of_source(job: Job) -> int:
+    if is_remote(job.source):
+        return (job.header and job.header.num_bytes) or 0
+    return _size(job.source)
 
 
 def _size(path: Path) -> int:

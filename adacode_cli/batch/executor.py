@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from adacode_cli.batch.amounts import out_of_memory, size_of
 from adacode_cli.batch.contents import content_of
-from adacode_cli.batch.gallery.making import Before, before_of, complete, show
+from adacode_cli.batch.gallery.making import Before, before_of, complete, lacks_picture, show
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result, failure_of
 from adacode_cli.batch.output_files import write_new
@@ -30,6 +31,7 @@ from adacode_cli.batch.stages import (
     OnPage,
     Read,
     Stages,
+    facts_of,
     no_listener,
     output_format,
 )
@@ -138,11 +140,14 @@ class JobPassage:
         """
         job = self.job
         with self._running():
-            if known is not None and known.is_done(job):
+            if known is not None and known.is_done(job) and not (self._stages.gallery and lacks_picture(job, known)):
                 return self._skipped(OutputState.DONE)
             fetched = self._stages.fetch(job)
             self.made, self._times_ns = fetched.made, fetched.times_ns
-            output = self._stages.output_state(job, fetched.made, known.state_of) if known else OutputState.TO_MAKE
+            output = OutputState.TO_MAKE
+            if known is not None:
+                state_of = partial(known.state_of, paths=self._stages.paths(job))
+                output = self._stages.output_state(job, fetched.made, state_of)
             if output is not OutputState.TO_MAKE:
                 if self._stages.gallery and output is OutputState.DONE:
                     complete(self._stages, job, fetched, known)
@@ -176,8 +181,9 @@ class JobPassage:
         assert self.made is not None, "`read` comes before"
         job, side_files = self.job, []
         with self._running():
+            facts = facts_of(self.made)
             for path, content in self._stages.side_files(job, inferred):
-                write_new(path, content)
+                write_new(path, content, facts=facts, replaces=job.may_replace_beside(path))
                 side_files.append((str(path.absolute()), content_of(content)))
                 self.made = replace(self.made, side_files=tuple(side_files))
             written = self._stages.write(job, inferred, self.made, self._times_ns)

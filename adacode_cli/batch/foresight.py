@@ -21,6 +21,7 @@ from adacode_cli import formats
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import Job
+from adacode_cli.batch.remote_headers import with_remote_headers
 from adacode_cli.codes.file import check_start, layout_in
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.geometry import Hole
@@ -28,7 +29,7 @@ from adacode_cli.imaging import inventory
 from adacode_cli.imaging.codec import Header, format_in
 from adacode_cli.imaging.decode import check_kind
 from adacode_cli.imaging.encode import check_writable, format_of
-from adacode_cli.imaging.headers import format_at, read_header
+from adacode_cli.imaging.headers import Parse, format_at, read_header
 from adacode_cli.imaging.image import Decoded, Item
 from adacode_cli.imaging.refusals import too_many_bytes, too_many_pixels
 from adacode_cli.imaging.samples import top_of
@@ -122,7 +123,7 @@ class Foresight:
     def refusal(self, job: Job, keeping: Keeping) -> InputError | OutputError | None:
         """The error that a job will certainly meet, by its source's size and header and its output's name; or None."""
         try:
-            _check_bytes(job.source, keeping.max_file_bytes)
+            _check_bytes(job, keeping.max_file_bytes)
             header, format = job.header or self._header(job.source), format_of(job.target)
             if header is None:
                 self._check_start(job.source)
@@ -141,14 +142,26 @@ class Foresight:
         """The job with the header of its source, if that can be read."""
         return job if job.header is not None else replace(job, header=self._header(job.source))
 
+    def with_remote_headers(self, jobs: Sequence[Job], are_needed: Callable[[Job], bool], *, strict: bool) -> list[Job]:
+        """As `remote_headers.with_remote_headers`; no other method reads headers in stores one by one."""
+        return with_remote_headers(jobs, self._parse, are_needed, strict=strict)
+
     def refitted(self, jobs: Sequence[Job], other: Naming) -> list[Job]:
-        """The jobs. Those whose results will be too large for their formats get the names that `other` gives."""
+        """The jobs. Those whose results will be too large for their formats get the names that `other` gives.
+
+        Raises InputError if the store of an image does not answer, because names must not depend on that.
+        """
+        jobs = self.with_remote_headers(jobs, _is_limited, strict=True)
         return [self._refitted(job, other) for job in jobs]
+
+    @property
+    def _parse(self) -> Parse | None:
+        return _of_codes if self.from_codes else None
 
     def _header(self, source: Path) -> Header | None:
         if is_remote(source):  # It would take a request for each file.
             return None
-        return read_header(source, _of_codes if self.from_codes else None)
+        return read_header(source, self._parse)
 
     def _check_start(self, source: Path) -> None:
         """Raises InputError if the first bytes of a file show that it cannot be read."""
@@ -160,7 +173,7 @@ class Foresight:
 
     def _refitted(self, job: Job, other: Naming) -> Job:
         format = formats.of_suffix(job.target.suffix)
-        if format is None or not format.is_limited or (header := self._header(job.source)) is None:
+        if format is None or not _is_limited(job) or (header := job.header or self._header(job.source)) is None:
             return job
         with suppress(InputError):  # The job will fail, whatever its name is.
             if not any(format.fits(size, header.colors) for size in self.sizes(header.height, header.width)):
@@ -170,7 +183,7 @@ class Foresight:
     def _stays_as_it_is(self, job: Job, format: str) -> bool:
         """Whether nothing is written for a job, or the bytes of its source."""
         fate = self.forecast(job)
-        return fate is Fate.LEFT_OUT or (fate is Fate.COPIED and format_at(job.source) == format)
+        return fate is Fate.LEFT_OUT or (fate is Fate.COPIED and format_of_source(job) == format)
 
     def _check_sizes(self, header: Header, format: str) -> None:
         """Raises InputError or OutputError if no result that the image can have is possible in this format."""
@@ -185,9 +198,26 @@ class Foresight:
             raise errors[0]
 
 
-def _check_bytes(source: Path, max_bytes: int) -> None:
+def format_of_source(job: Job) -> str | None:
+    """The name of the format of a job's source, by its first bytes; None if they tell of none, or are not known."""
+    if is_remote(job.source):
+        return (job.header and job.header.format) or None
+    return format_at(job.source)
+
+
+def _is_limited(job: Job) -> bool:
+    """Whether the format of a job's output holds images up to a certain size only."""
+    format = formats.of_suffix(job.target.suffix)
+    return format is not None and format.is_limited
+
+
+def _check_bytes(job: Job, max_bytes: int) -> None:
     """Raises InputError for a file of more than `max_bytes` bytes."""
+    source = job.source
     if is_remote(source):
+        stated = job.header and job.header.num_bytes
+        if stated and stated > max_bytes:
+            raise too_many_bytes(stated, max_bytes, name=str(source))
         return
     with suppress(OSError, ValueError):  # The file was removed, or no file can have its name.
         status = source.stat()
@@ -223,7 +253,11 @@ def _opaque_in(page: Decoded, hole: Hole) -> Decoded:
 
 
 def _stated(source: Path, format: str) -> tuple[tuple[Item, ...], ...]:
-    """The items of each page of the file `source`, without those that a `format` file may keep."""
+    """The items of each page of the file `source`, without those that a `format` file may keep; none of a file in a
+    store, which would have to be read whole.
+    """
+    if is_remote(source):
+        return ()
     wanted = formats.named(format)
     with suppress(OSError):
         data = source.read_bytes()

@@ -7,15 +7,18 @@ import mimetypes
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from adacode_cli import atomic, formats
+from adacode_cli.batch.contents import content_of, holds
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.lease import check_leases
 from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.errors import OutputError, is_full, reason
-from adacode_cli.storage import objects
-from adacode_cli.storage.path import is_remote
+from adacode_cli.storage import listing, objects
+from adacode_cli.storage.path import RemotePath, is_remote
+from adacode_cli.storage.refusals import EXISTS
 
 # Formats that the tables of Python may not have.
 _MEDIA_TYPES = {
@@ -25,6 +28,7 @@ _MEDIA_TYPES = {
     "webp": "image/webp",
     "heic": "image/heic",
 }
+_MARK = "beside.json"
 
 
 def write_new(
@@ -37,13 +41,17 @@ def write_new(
 ) -> int:
     """Writes a file atomically, and creates its directories. Returns its stamp in a store, 0 on a disk.
 
-    facts: its metadata in a store. replaces: which file of this name in a store is replaced. Raises OutputError, and
-    JournalError if another run may write there by now.
+    facts: its metadata in a store. replaces: which file of this name in a store is replaced; on a disk, which has no
+    such facts, OWN is a file with the same content. Raises OutputError, and JournalError if another run may write there
+    by now.
     """
     if is_remote(target):
         kind = media_type(target)
         there = objects.write(target, data, media_type=kind, facts=facts, replaces=replaces, before=check_leases)
         return there.stamp
+    if replaces is objects.Replaces.OWN and os.path.lexists(target) and not holds(target, content_of(data)):
+        hint = "Move or remove this file, and run the same command again. --overwrite would replace it."
+        raise OutputError(f"{EXISTS}, and no run is known to have made it", path=target, hint=hint)
     make_directory(target.parent)
     try:
         atomic.write_bytes(target, data, times_ns=times_ns)
@@ -55,6 +63,33 @@ def write_new(
     return 0
 
 
+def write_again(target: Path, data: bytes) -> None:
+    """Writes a file that can be made again at any time: as `write_new`, but it may be lost if the machine crashes."""
+    if is_remote(target):
+        write_new(target, data)
+        return
+    make_directory(target.parent)
+    atomic.write_bytes(target, data, durable=False)
+
+
+def write_under_free_name(target: Path, data: bytes) -> Path:
+    """Writes `data` without replacing a file, as `atomic.write_under_free_name` does, and creates the directories.
+
+    Raises OutputError, and JournalError as `write_new` does.
+    """
+    if not is_remote(target):
+        make_directory(target.parent)
+        return atomic.write_under_free_name(target, data)
+    check_leases()
+    names = (target.with_name(one.name) for one in atomic.numbered(target))
+    return next(path for path in names if is_remote(path) and objects.creates(path, data, media_type(target)))
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Removes the temporary files that killed processes left beside those of the paths that are on a disk."""
+    atomic.remove_leftovers(*(path for path in paths if not is_remote(path)))
+
+
 def media_type(target: Path) -> str:
     """The content type of an output, by its name."""
     format = formats.of_suffix(target.suffix)
@@ -63,11 +98,36 @@ def media_type(target: Path) -> str:
 
 
 def mark_as_output_folder(folder: Path) -> None:
-    """Creates the state directory in a folder that is new or empty, which marks it as one without originals."""
+    """Creates the state directory in a folder that is new or empty, which marks it as one without originals.
+
+    Raises OutputError.
+    """
+    if is_remote(folder):
+        _mark_in_store(folder)
+        return
     with suppress(OSError):
         if holds_files(folder):
             return
     make_directory(folder / STATE)
+
+
+@cache
+def _mark_in_store(folder: RemotePath) -> None:
+    """Writes an object into the state directory, without which there is none. A process looks once."""
+    if not listing.first_entries(folder, OutputError):
+        content = b'{"holds": "files that adacode wrote beside its outputs"}\n'
+        objects.creates(folder / STATE / _MARK, content, "application/json")
+
+
+def holds_files_of_others(folder: Path) -> bool:
+    """Whether a folder contains files and is not marked as one of outputs. Raises OutputError for one in a store."""
+    if is_remote(folder):
+        entries = listing.first_entries(folder, OutputError)
+        return bool(entries) and not listing.first_entries(folder / STATE, OutputError)
+    try:
+        return holds_files(folder) and not (folder / STATE).is_dir()
+    except OSError:  # It does not exist yet; if it cannot be read, the error is reported when it is written to.
+        return False
 
 
 def make_directory(directory: Path) -> None:

@@ -50,6 +50,8 @@ class Job:
     instead_of: the usual format of the output, if the result is too large for it; otherwise "".
     header: of the source, if it was read already.
     may_replace: which file in a store that has the name of the output may be replaced.
+    beside: (path, which file under it may be replaced) of files beside the output that existed in a store when the run
+        was planned.
 
     Paths are made on request, because a plan may hold a hundred thousand jobs.
     """
@@ -60,6 +62,7 @@ class Job:
     instead_of: str = ""
     header: Header | None = field(default=None, compare=False, repr=False)
     may_replace: objects.Replaces = field(default=objects.Replaces.NOTHING, compare=False)
+    beside: tuple[tuple[str, objects.Replaces], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def source(self) -> Path:
@@ -75,6 +78,10 @@ class Job:
     def target_text(self) -> str:
         """`target` as text."""
         return joined(self.root, self.name)
+
+    def may_replace_beside(self, path: Path) -> objects.Replaces:
+        """Which file that has the name `path`, beside the output, may be replaced; on a disk, only OWN matters."""
+        return dict(self.beside).get(str(path), objects.Replaces.NOTHING)
 
     def is_made(self) -> bool:
         """Whether a file of the output's name exists; False for a name that the system does not allow."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from adacode_cli.batch.journal import Journal, lines_of
 from adacode_cli.batch.state_files import STATE
@@ -118,6 +118,22 @@ class RemoteJournal(Journal):
             self._is_read = False
             self._update()
 
+    def copy_to(self, file: BinaryIO) -> None:
+        """Writes every line of the tree to an empty file, after those of this run are in the store.
+
+        Raises JournalError, and OSError of the file.
+        """
+        self.flush()
+
+        def copy() -> None:
+            file.seek(0)
+            file.truncate()
+            for pieces in self._contents(self._names()):
+                file.writelines(pieces)
+
+        with self._writing:
+            _while_others_put_together(copy)
+
     def _write(self, data: bytes) -> tuple[RemotePath, int]:
         self.check()
         self._run = self._run or f"{self._next_run:06d}-{secrets.token_hex(4)}"
@@ -147,28 +163,41 @@ class RemoteJournal(Journal):
 
     def _update(self) -> None:
         """Reads all objects once: there is no other writer of the same files."""
-        for attempt in range(1, _LISTS + 1):
-            if self._is_read:
-                return
-            try:
-                self._read_objects()
-            except JournalError as error:
-                # The run of another part has put it together with others, or has ended.
-                if attempt == _LISTS or not isinstance(error.__cause__, FileNotFoundError):
-                    raise
+        if not self._is_read:
+            _while_others_put_together(self._read_objects)
+
+    def _names(self) -> list[str]:
+        listed = listing.entries(self._folder, JournalError)
+        return sorted(place for place, _ in listed if place.endswith(_SUFFIX) and "/" not in place)
+
+    def _contents(self, names: list[str]) -> Iterator[Iterator[bytes]]:
+        return _read_ahead([self._folder / name for name in names])
 
     def _read_objects(self) -> None:
-        listed = listing.entries(self._folder, JournalError)
-        names = sorted(place for place, _ in listed if place.endswith(_SUFFIX) and "/" not in place)
+        names = self._names()
         runs = [name.partition("-")[0] for name in names]
         self._next_run = 1 + max((int(run) for run in runs if run.isascii() and run.isdecimal()), default=0)
         unread = [name for name in names if name not in self._known]
-        for pieces in _read_ahead([self._folder / name for name in unread]):
+        for pieces in self._contents(unread):
             with io.BufferedReader(_Stream(pieces)) as file:
                 for line, _ in lines_of(file):
                     self._take(line)
         self._known.update(unread)
         self._is_read = True
+
+
+def _while_others_put_together(read: Callable[[], None]) -> None:
+    """Calls `read` again after an object of its list was gone: the run of another part has put it together with others,
+    or has ended. Raises JournalError.
+    """
+    for attempt in range(1, _LISTS + 1):
+        try:
+            read()
+        except JournalError as error:
+            if attempt == _LISTS or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        else:
+            return
 
 
 class _Stream(io.RawIOBase):

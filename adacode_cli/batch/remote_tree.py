@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from adacode_cli.batch.announced import Announcements
+from adacode_cli.batch.gallery.in_store import GalleryInStore
 from adacode_cli.batch.lease import Lease, Waiting
 from adacode_cli.batch.remote_journal import RemoteJournal
 from adacode_cli.errors import AdaCodeError, JournalError, OutputError
@@ -47,6 +48,10 @@ class RemoteTree:
             thread.start()
         self.claim_names = self.claims.names()
         self.journal.read_again()
+
+    def gallery(self) -> GalleryInStore:
+        """The gallery of the tree."""
+        return GalleryInStore(self.root, self.journal.copy_to)
 
     def check(self) -> None:
         """Raises JournalError if this run may not write here any more."""

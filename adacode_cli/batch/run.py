@@ -18,7 +18,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from adacode_cli import atomic
 from adacode_cli.batch.events import (
     EntryPassedOver,
     Event,
@@ -34,12 +33,11 @@ from adacode_cli.batch.events import (
 )
 from adacode_cli.batch.executor import Assignment, Executor
 from adacode_cli.batch.outcome import Outcome, Result, ends_the_run, failed_entry, failed_job
-from adacode_cli.batch.output_files import make_directory
+from adacode_cli.batch.output_files import make_directory, remove_leftovers
 from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
 from adacode_cli.batch.trees import Held, Trees
 from adacode_cli.errors import AdaCodeError
-from adacode_cli.storage.path import is_remote
 
 _POLL_INTERVAL_S = 0.1
 # Another process often needs this long for one file; a longer wait is reported.
@@ -250,10 +248,7 @@ class _Run:
             self._trees.clean(plan.jobs, self._executor.paths)
             return
         for job in plan.jobs:
-            for path in self._executor.paths(job):
-                if is_remote(path):
-                    continue
-                atomic.remove_leftovers(path)
+            remove_leftovers(self._executor.paths(job))
 
     def _wait_for_claim(self, job: Job) -> bool:
         """Waits until another process has released its claim on a job. Returns False if the job failed meanwhile."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from adacode_cli import atomic, formats
+from adacode_cli import formats
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.amounts import size_of
 from adacode_cli.batch.contents import content_of, read_remote, read_whole
@@ -28,7 +28,7 @@ from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import HoleSource, MaskFile, PackedMask, mask_bytes, mask_path
 from adacode_cli.batch.outcome import Made, OutputState
-from adacode_cli.batch.output_files import make_directory, mark_as_output_folder, write_new
+from adacode_cli.batch.output_files import make_directory, mark_as_output_folder, write_new, write_under_free_name
 from adacode_cli.batch.page_report import PageReport, restoring_page
 from adacode_cli.batch.pages import Sink
 from adacode_cli.batch.plan import Job
@@ -360,8 +360,7 @@ class Stages:
         path = refused_path(quarantine, job)
         data = encode(image, format=output_format(path), quality=self.quality)
         mark_as_output_folder(quarantine)
-        make_directory(path.parent)
-        return atomic.write_under_free_name(path, data)
+        return write_under_free_name(path, data)
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """Every file that may be written for a job, its output first."""
@@ -385,7 +384,7 @@ class Stages:
 
     def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
         """Encodes and writes the output atomically, and adds its content to `made`. Raises OutputError."""
-        facts = {"adacode-source-sha256": made.source.sha256}
+        facts = facts_of(made)
         if inferred.sink is not None:
             content, notes, stamp = inferred.sink.finish(times_ns, facts=facts, replaces=job.may_replace)
         else:
@@ -400,6 +399,11 @@ class Stages:
 def _inferred(image: Decoded, report: PageReport) -> Inferred:
     image = replace(image, distance=report.distance)
     return Inferred(image, report.first, tuple(report.precisions), found=tuple(report.found), fate=report.fate)
+
+
+def facts_of(made: Made) -> dict[str, str]:
+    """The metadata, in a store, of an output and of the files beside it, by which a later run knows whose they are."""
+    return {"adacode-source-sha256": made.source.sha256}
 
 
 def output_format(target: Path) -> str:

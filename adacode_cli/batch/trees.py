@@ -19,20 +19,23 @@ from typing import Protocol
 
 from adacode_cli import atomic
 from adacode_cli.batch.claims import Claims, Holder, claimed, folder_of
-from adacode_cli.batch.contents import Content, holds
+from adacode_cli.batch.contents import Content, holds, holds_any
 from adacode_cli.batch.gallery.folder import Gallery
+from adacode_cli.batch.gallery.in_store import GalleryInStore
 from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.kept import identity
 from adacode_cli.batch.lease import Waiting
 from adacode_cli.batch.outcome import Made, Outcome, OutputState
+from adacode_cli.batch.output_files import remove_leftovers
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
 from adacode_cli.batch.remote_outputs import RemoteOutputs
 from adacode_cli.batch.remote_tree import RemoteTree, close_all
 from adacode_cli.batch.report import REPORT, Report, write_report
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import JournalError, OutputError
 from adacode_cli.sizes import AS_LARGE_ALREADY
-from adacode_cli.storage.path import is_remote, is_remote_text
+from adacode_cli.storage.objects import Replaces
+from adacode_cli.storage.path import is_remote, is_remote_text, path_from
 from adacode_cli.storage.refusals import EXISTS
 
 
@@ -86,9 +89,11 @@ class Known:
             return True
         return holds(job.target, record.output)
 
-    def state_of(self, job: Job, made: Made) -> OutputState:
+    def state_of(self, job: Job, made: Made, paths: Collection[Path] = ()) -> OutputState:
         """The state of the output: done, if it is intact and this run would make the same from source and mask; changed
         since; or to make.
+
+        paths: the files that this run writes for the job.
 
         Raises OutputError if another run made it in another way and this run must not replace it.
         """
@@ -107,12 +112,14 @@ class Known:
             return OutputState.TO_MAKE
         if not self.overwrite and is_made() and not self._is_intact(job, record):
             return OutputState.CHANGED
-        is_same = (record.source, record.mask) == (made.source, made.mask) and self._is_whole(job, record)
+        is_same = (record.source, record.mask) == (made.source, made.mask) and self._is_whole(job, record, paths)
         return OutputState.DONE if is_same else OutputState.TO_MAKE
 
-    def _is_whole(self, job: Job, record: Record) -> bool:
-        beside = ((Path(path), content) for path, content in record.side_files)
-        return self._is_intact(job, record) and all(holds(path, content) for path, content in beside)
+    def _is_whole(self, job: Job, record: Record, paths: Collection[Path]) -> bool:
+        # A journal may be forged, so of the addresses in it only those are opened to which this run writes.
+        own = {str(path): path for path in paths if is_remote(path)}
+        beside = [(own.get(text) if is_remote_text(text) else Path(text), one) for text, one in record.side_files]
+        return self._is_intact(job, record) and all(path is not None and holds(path, one) for path, one in beside)
 
 
 class Held(Protocol):
@@ -148,7 +155,8 @@ class Trees:
     verify: bool = False
     outputs: RemoteOutputs = field(default_factory=RemoteOutputs)
     again: Sequence[str] | None = None
-    _galleries: dict[Path, Gallery] = field(default_factory=dict)
+    _tell: Waiting = lambda _what: None
+    _galleries: dict[Path, Gallery | GalleryInStore] = field(default_factory=dict)
     _trees: dict[Path, _Tree | RemoteTree] = field(default_factory=dict)
     _by_identity: dict[tuple[int, int], _Tree | RemoteTree] = field(default_factory=dict)
 
@@ -163,9 +171,10 @@ class Trees:
     ) -> Iterator[None]:
         """Within the block, no other run writes to those trees that are in a store, except to other parts.
 
-        shard: (I, N) if this run is a part. waiting: is told what is waited for. Raises OutputError, and at the end of
-        the block JournalError if lines could not be written.
+        shard: (I, N) if this run is a part. waiting: is told what is waited for, also at the end of the run. Raises
+        OutputError, and at the end of the block JournalError if lines could not be written.
         """
+        self._tell = waiting
         remote = [tree for root in roots if isinstance(tree := self._tree(root), RemoteTree)]
         try:
             for tree in remote:
@@ -225,21 +234,28 @@ class Trees:
             self.outputs.in_flight.add((job.root, job.name))
         return standing is not Standing.UNKNOWN
 
-    def wrote(self, job: Job, path: Path, unchanged: bool = False) -> bool:
-        """Whether a run wrote `path` beside the output of `job`, or may have been writing it.
+    def may_replace(self, job: Job, path: Path, unchanged: bool = False) -> Replaces:
+        """Which file `path` beside the output of `job` this run may replace: any, if a run wrote it; one that states
+        the same source, if a killed run may have been writing it; otherwise none.
 
         unchanged: and it has not been edited since.
         """
         tree = self._tree(job.root)
         known_files = tree.journal.side_files(job.name)
-        if unchanged and any(Path(recorded) == path.absolute() for recorded, _ in known_files):
-            return any(holds(path, content) for _, content in known_files)
+        if unchanged and any(path_from(recorded) == path.absolute() for recorded, _ in known_files):
+            is_own = holds_any(path, [content for _, content in known_files])
+            return Replaces.ANYTHING if is_own else Replaces.NOTHING
         if any(_is_file(path, *known) for known in known_files):
-            return True
+            return Replaces.ANYTHING
+        if claimed(job.name, tree.claim_names):
+            return Replaces.OWN
+        if isinstance(tree, RemoteTree):  # One run at a time writes there, so nothing has come since.
+            return Replaces.NOTHING
         # Claims are read again, and before the journal: a process writes its line before it releases its claim.
-        if claimed(job.name, tree.claims.names()) or claimed(job.name, tree.claim_names):
-            return True
-        return any(_is_file(path, *known) for known in tree.journal.side_files(job.name))
+        if claimed(job.name, tree.claims.names()):
+            return Replaces.OWN
+        is_new = any(_is_file(path, *known) for known in tree.journal.side_files(job.name))
+        return Replaces.ANYTHING if is_new else Replaces.NOTHING
 
     def with_weights(self, weights: str, jobs: Sequence[Job]) -> None:
         """Sets the digest of the weights. Raises OutputError for outputs of other weights that must not be replaced."""
@@ -259,12 +275,15 @@ class Trees:
         @cache
         def folders() -> Collection[str]:
             """All folders to which this run writes; only computed if there are claims."""
-            return {folder_of(path) for job in jobs for path in paths(job)}
+            return {folder_of(path) for job in jobs for path in paths(job) if not is_remote(path)}
 
         for root in {job.root for job in jobs}:
             tree = self._tree(root)
             if isinstance(tree, RemoteTree):
-                tree.claims.expect(job.name for job in jobs if job.root == root)
+                of_tree = [job for job in jobs if job.root == root]
+                tree.claims.expect(job.name for job in of_tree)
+                begun = (job for job in of_tree if claimed(job.name, tree.claim_names))
+                remove_leftovers(path for job in begun for path in paths(job))  # Some may be on a disk.
                 continue
             tree.claims.clean(folders)
             atomic.remove_leftovers(root / REPORT)
@@ -272,7 +291,9 @@ class Trees:
     def claim(self, job: Job, paths: Sequence[Path]) -> Held | None:
         """Claims a job's output; returns None while another process has the claim. Raises OutputError."""
         tree = self._tree(job.root)
-        return tree.claims.take(job.name) if isinstance(tree, RemoteTree) else tree.claims.take(job.name, paths)
+        if isinstance(tree, RemoteTree):
+            return tree.claims.take(job.name)
+        return tree.claims.take(job.name, [path for path in paths if not is_remote(path)])
 
     def holder(self, job: Job) -> Holder:
         """The holder of the claim on a job's output, as far as the claim states it."""
@@ -292,7 +313,8 @@ class Trees:
             return
         for root in roots:
             if root not in self._galleries:
-                gallery = Gallery(root)
+                tree = self._tree(root)
+                gallery = tree.gallery() if isinstance(tree, RemoteTree) else Gallery(root)
                 gallery.begin({self.settings.options: list(self.again)})
                 self._galleries[root] = gallery
 
@@ -319,13 +341,17 @@ class Trees:
             tree.claims.keep(job.name)
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
-        """Writes the report into the trees. Raises OutputError, unless the run was stopped by another error."""
+        """Writes the report into the trees. Raises OutputError, JournalError, unless another error stopped the run."""
         for root in roots:
             try:
                 write_report(root, report, self.settings, began)
-                if gallery := self._galleries.get(root):
+                # An interrupted run has no time for requests; the next one makes the page.
+                is_hurried = isinstance(report.stopped_by, KeyboardInterrupt) and is_remote(root)
+                if (gallery := self._galleries.get(root)) and not is_hurried:
+                    if is_remote(root):
+                        self._tell("writing the page of the report")
                     gallery.end()
-            except OutputError:
+            except (OutputError, JournalError):
                 if report.stopped_by is None:
                     raise
 
@@ -348,7 +374,7 @@ def outputs_in(root: Path) -> Callable[[str], bool] | None:
         return None
     in_flight, journal, top = Claims(root).names(), Journal(root), root.absolute()
     records = journal.records()
-    side_files = (Path(path) for path, _ in journal.all_side_files())
+    side_files = (Path(path) for path, _ in journal.all_side_files() if not is_remote_text(path))
     others = {path.relative_to(top).as_posix() for path in side_files if path.is_relative_to(top)}
     return lambda name: name in records or name in others or claimed(name, in_flight)
 
@@ -414,6 +440,6 @@ def _is_of(job: Job, record: Record) -> bool:
 
 def _is_file(path: Path, recorded: str, content: Content) -> bool:
     """Whether a file is the one that a record names: by its path, or by its content if folders were moved."""
-    if Path(recorded) == path.absolute():
+    if path_from(recorded) == path.absolute():
         return True
-    return Path(recorded).name == path.name and holds(path, content)
+    return path_from(recorded).name == path.name and holds(path, content)

@@ -10,21 +10,28 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adacode_cli.batch.claims import CLAIMS
 from adacode_cli.batch.collisions import absolute, folded
 from adacode_cli.batch.kept import Kept, identity
+from adacode_cli.batch.output_files import holds_files_of_others
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.state_files import STATE, holds_files
+from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import OutputError, translated
 from adacode_cli.imaging.encode import format_of
+from adacode_cli.storage import listing, objects
+from adacode_cli.storage.objects import Replaces
+from adacode_cli.storage.path import is_remote, path_from
 
+_READERS = 8
+_AT_ONCE = 256  # files of a store that are looked at before one that must not be replaced is reported
 # The beginning of a log: nothing, or the time and a word.
 _LOG_BEGINS = re.compile(rb"$|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S* [a-z\[]")
-Wrote = Callable[[Job, Path, bool], bool]
-"""(job, file beside its output, whether it must be unchanged) → whether a journal records that a run wrote it."""
+MayReplace = Callable[[Job, Path, bool], Replaces]
+"""(job, file beside its output, whether it must be unchanged) → which file a run may replace, by the journals."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Beside:
     option: the option that requests it and names its place.
     what: its name in messages.
     path: its path for a job.
+    place: what the option names: that file, or a folder that holds those of all jobs.
     folder: the folder of images that later runs must not use as originals; None for other files.
     replaces: a file of an earlier run is written again; otherwise a free name is used.
     edited: people edit these files, so one that has changed since it was written is theirs.
@@ -42,6 +50,7 @@ class Beside:
     option: str
     what: str
     path: Callable[[Job], Path]
+    place: Path
     folder: Path | None = None
     replaces: bool = True
     edited: bool = False
@@ -69,34 +78,52 @@ class Writes:
             if identity(kind.folder) == identity(kept):
                 message = f"holds the inputs of the run, and would also hold {kind.what}"
                 raise OutputError(message, path=kind.folder, hint=hint)
-            if _has_files_of_others(kind.folder):
+            if holds_files_of_others(kind.folder):
                 message = f"lies in {kept} and holds files that no run wrote"
                 raise OutputError(message, path=kind.folder, hint=hint)
 
-    def check(self, jobs: Sequence[Job], wrote: Wrote, *, overwrite: bool, outputs: bool = True) -> None:
-        """Raises OutputError if two files would have one name, or one would replace a file that must be kept.
+    def check(
+        self, jobs: Sequence[Job], may_replace: MayReplace, *, overwrite: bool, outputs: bool = True
+    ) -> tuple[Job, ...]:
+        """The jobs, which now know what they may replace (`Job.beside`), where outputs or these files are in stores.
+
+        Raises OutputError if two files would have one name, or one would replace a file that must be kept.
 
         outputs: whether outputs are files, which they are not on a pipe.
         """
         if self.beside or self.log_file is not None:
             self._refuse_collisions(jobs, outputs=outputs)
+        found: dict[Job, list[tuple[str, Replaces]]] = {}
         for kind in self.beside:
-            if kind.replaces:
-                self._check_existing(kind, jobs, wrote, overwrite=overwrite)
+            for job, path, replaces in self._existing(kind, jobs, may_replace, overwrite=overwrite):
+                # On a disk, what a killed run may have written is only replaced by the same.
+                if is_remote(path) or (is_remote(job.root) and replaces is Replaces.OWN):
+                    found.setdefault(job, []).append((str(path), replaces))
         if self.log_file is not None:
             self._check_log(self.log_file, [job.found.path_text for job in jobs])
+        if not found:
+            return tuple(jobs)
+        return tuple(replace(job, beside=tuple(found[job])) if job in found else job for job in jobs)
 
-    def _check_existing(self, kind: Beside, jobs: Sequence[Job], wrote: Wrote, *, overwrite: bool) -> None:
-        paths = ((job, kind.path(job)) for job in jobs)
-        existing = [(job, path) for job, path in paths if os.path.lexists(path)]
+    def _existing(
+        self, kind: Beside, jobs: Sequence[Job], may_replace: MayReplace, *, overwrite: bool
+    ) -> Iterator[tuple[Job, Path, Replaces]]:
+        """(job, path, which file there may be replaced) of each file that exists. Raises OutputError if none may."""
+        is_empty = _is_empty(kind, jobs)
+        if is_empty or not kind.replaces:
+            return
+        existing = _that_exist(kind, jobs)
         self.kept.refuse((job.found.path_text for job in jobs), (path for _, path in existing), kind.option)
-        for job, path in existing:
-            if wrote(job, path, kind.edited):
+        replaceable = _each(lambda one: may_replace(*one, kind.edited), existing)
+        for (job, path), replaces in zip(existing, replaceable, strict=True):
+            if replaces is not Replaces.NOTHING:
+                yield job, path, Replaces.ANYTHING if overwrite else replaces
                 continue
             if not overwrite:
                 hint = f"Choose another place with {kind.option}. --overwrite would replace the file that is there."
                 raise OutputError("exists already", path=path, hint=hint)
             self.kept.refuse_original(path, kind.option)
+            yield job, path, Replaces.ANYTHING
 
     def _refuse_collisions(self, jobs: Sequence[Job], *, outputs: bool) -> None:
         first: dict[str, tuple[str, Path]] = {}
@@ -135,11 +162,37 @@ def _beginning(path: Path) -> bytes:
         return file.read(64)
 
 
-def _has_files_of_others(folder: Path) -> bool:
-    try:
-        return holds_files(folder) and not (folder / STATE).is_dir()
-    except OSError:  # It does not exist yet; if it cannot be read, the error is reported when it is written to.
-        return False
+def _is_empty(kind: Beside, jobs: Sequence[Job]) -> bool:
+    """Whether nothing is in the place of one kind of files, which only a store says at once. Raises OutputError for a
+    bucket that is not there.
+    """
+    if not jobs:
+        return True
+    is_file = kind.path(jobs[0]) == kind.place
+    folder = kind.place.parent if is_file else kind.place
+    return is_remote(folder) and not listing.first_entries(folder, OutputError)
+
+
+def _that_exist(kind: Beside, jobs: Sequence[Job]) -> list[tuple[Job, Path]]:
+    """(job, path) of the files of one kind that exist; in a store, by one list. Raises OutputError."""
+    if not is_remote(kind.place):
+        return [(job, path) for job in jobs if os.path.lexists(path := kind.path(job))]
+    if len(jobs) == 1:
+        path = kind.path(jobs[0])
+        return [(jobs[0], path)] if is_remote(path) and objects.status(path, OutputError) is not None else []
+    wanted = {str(kind.path(job)): job for job in jobs}
+    names = (f"{kind.place}/{place}" for place, _ in listing.entries(kind.place, OutputError))
+    return [(wanted[name], path_from(name)) for name in names if name in wanted]
+
+
+def _each(look: Callable[[tuple[Job, Path]], Replaces], existing: list[tuple[Job, Path]]) -> Iterator[Replaces]:
+    """What `look` says of each existing file; several files of a store are looked at together."""
+    if not existing or not is_remote(existing[0][1]):
+        yield from map(look, existing)
+        return
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="look") as pool:
+        for start in range(0, len(existing), _AT_ONCE):
+            yield from pool.map(look, existing[start : start + _AT_ONCE])
 
 
 def _of(what: str, source: Path) -> str:

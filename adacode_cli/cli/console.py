@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 # For a second signal, and for a run that does not end soon after the first one.
-_ENDED_AT_ONCE = "interrupted: ended at once; the same command restores the rest"
+_ENDED_AT_ONCE = "interrupted: ended at once; the same command does the rest"
 
 
 class Console(Protocol):

@@ -36,6 +36,8 @@ def cost_lines(cost: Cost) -> list[Text]:
             f"results: {_megapixels(needs.output_pixels)} megapixels"
         )
     ]
+    if needs.num_unread and needs.num_known:
+        lines.append(Text(f"  estimated from the headers of {needs.num_known} of them"))
     if needs.num_unknown:
         lines.append(Text(f"  without {needs.num_unknown} of them, whose size is not known before they are read"))
     lines.append(_time_line(cost))

@@ -5,6 +5,7 @@ The weights and the device are checked as a run checks them, but nothing is down
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from adacode_cli.cli.restore_plan import (
     trees_of,
 )
 from adacode_cli.cli.speed import Speed, speed_of
+from adacode_cli.cli.works import is_done_already
 from adacode_cli.errors import AdaCodeError, DeviceError, InputError, OutputError
 from adacode_cli.limits import DEFAULT_QUALITY
 from adacode_cli.sizes import Sizing
@@ -35,9 +37,13 @@ from adacode_cli.tasks import TASKS
 if TYPE_CHECKING:
     from adacode_cli.batch.description import Description
     from adacode_cli.batch.estimate import Needs
-    from adacode_cli.batch.plan import Plan
+    from adacode_cli.batch.foresight import Foresight
+    from adacode_cli.batch.plan import Job, Plan
     from adacode_cli.batch.trees import Trees
     from adacode_cli.engine.restorer import Restorer
+
+_MOST_HEADERS = 500
+"""Of images in stores; the error of the sums grows with how different the sizes of the images are."""
 
 
 def dry_run(paths: list[Path], options: RestoreOptions, request: Request, console: Console) -> int:
@@ -62,7 +68,9 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     foresight = foresight_of(options, request)
     runs_of = partial(foresight.sizing.run_pixels, factors=TASKS["sr"].scales)
     needs = Needs(options.quality or DEFAULT_QUALITY, foresight.size, runs_of, foresight.upright)
-    exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs)
+    plan, unread = _with_remote_headers(plan, trees, foresight, console)
+    exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs, unread=unread)
+    needs.extrapolate()
     with console.waiting(f"loading {options.weights}, and measuring how fast this machine is"):
         # Processes of a CPU share its cores, so together they are about as fast as the one that is measured.
         devices = list(dict.fromkeys(one.device for one in placements))
@@ -75,6 +83,22 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     if refusal is not None:
         raise refusal
     return exit_code
+
+
+def _with_remote_headers(
+    plan: Plan, trees: Trees, foresight: Foresight, console: Console
+) -> tuple[Plan, frozenset[Job]]:
+    """(the plan with headers of images in stores, the jobs that were not looked at because there are so many)."""
+    from adacode_cli.storage.path import is_remote
+
+    without = [job for job in plan.jobs if job.header is None and is_remote(job.source)]
+    remote = [job for job in without if not is_done_already(job, plan, trees)]
+    if not remote:
+        return plan, frozenset()
+    chosen = set(random.Random(len(remote)).sample(remote, min(_MOST_HEADERS, len(remote))))
+    with console.waiting(f"reading the headers of {len(chosen)} files"):
+        jobs = foresight.with_remote_headers(plan.jobs, chosen.__contains__, strict=False)
+    return replace(plan, jobs=tuple(jobs)), frozenset(remote) - chosen
 
 
 def check_weights(description: Description) -> None:
@@ -140,7 +164,7 @@ def _time(
     check(digest)
     if one_run.sizing != description.sizing:
         stages, digest = one_run.stages(decode)
-    if needs.num_unknown == needs.num_files:
+    if not needs.num_known:
         return None, None, "the size of no file is known"
     if description.from_codes:
         return None, None, "files of codes are not measured"
@@ -151,7 +175,7 @@ def _time(
             raise
         return None, None, f"it cannot be measured: {error.message}"
     restoring_s = speed.seconds(needs.num_runs, needs.run_pixels)
-    working = devices[: needs.num_files - needs.num_unknown]
+    working = devices[: needs.num_known + needs.num_unread]
     if len(working) > 1:
         return loading_s + restoring_s / len(working), replace(speed, device=",".join(working)), ""
     return loading_s + restoring_s, speed, ""

@@ -14,7 +14,7 @@ from adacode_cli import formats
 from adacode_cli.cli.options import NoEffectOnResult, flag
 from adacode_cli.errors import UsageError
 from adacode_cli.limits import MASK_HALO_PX, MASK_TOLERANCE
-from adacode_cli.storage.path import path_of
+from adacode_cli.storage.path import is_remote, path_of
 
 if TYPE_CHECKING:
     from adacode_cli.batch.description import Detection
@@ -31,6 +31,11 @@ def _color(value: str | None) -> str | None:
     if value is None or _COLOR.fullmatch(value):
         return value
     raise typer.BadParameter("it must be a colour such as '#ffffff' (quoted, because # begins a comment)")
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether it is a directory that exists; False in a store, where no folder exists without files."""
+    return not is_remote(folder) and folder.is_dir()
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class HoleOptions:
         Path | None,
         _place(
             metavar="DIR",
+            parser=path_of,
             help="With --detect: write what was found into this directory, as masks that --mask-dir can use. A mask "
             "that was edited since is replaced only with --overwrite.",
         ),
@@ -137,7 +143,11 @@ class HoleOptions:
             raise UsageError("--mask-tolerance has no effect without --mask-color", hint="Add --mask-color '#rrggbb'.")
         if self.save_mask is not None and self.detect is None:
             raise UsageError("--save-mask has no effect without --detect", hint="Add --detect scratches.")
-        if self.save_mask is not None and formats.of_any_suffix(self.save_mask.suffix) and not self.save_mask.is_dir():
+        if (
+            self.save_mask is not None
+            and formats.of_any_suffix(self.save_mask.suffix)
+            and not _is_there(self.save_mask)
+        ):
             directory = self.save_mask.with_suffix("")
             hint = f"Name a directory, such as {directory}; the mask of each image lies in it, as a PNG file."
             raise UsageError(f"--save-mask {self.save_mask} names a single file", hint=hint)

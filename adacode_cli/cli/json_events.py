@@ -7,10 +7,10 @@ place of each option that files, presets and variables set), then for each file 
 exit_code, log_error or null). `fate` is restored, copied or shrunk; `as_large` counts the files that were copied,
 shrunk or left out, because they were as large already as was asked for. With `--dry-run` there is one of `file-planned`
 (source, target, fate or null if it is not known), `file-skipped`, and `file-failed` for what is known to fail, and
-nothing is started or finished. If files are planned, `run-estimated` (files, unknown_files, input_megapixels,
-output_megapixels, output_bytes, disks, seconds, device, threads, precision) follows. `error` (error) is why a command
-ended early; an error is kind, exit_code, message, path or null, and hint. An entry of a tree that is left out is
-`file-skipped` with target null;
+nothing is started or finished. If files are planned, `run-estimated` (files, unknown_files, unread_files,
+input_megapixels, output_megapixels, output_bytes, disks, seconds, device, threads, precision) follows. `error` (error)
+is why a command ended early; an error is kind, exit_code, message, path or null, and hint. An entry of a tree that is
+left out is `file-skipped` with target null;
 `others-left-out` (unread_images, files, folders, each an object of counts by kind) counts what lies beside images.
 `file-awaited` (source, target, pid or null, host or null) reports once that only another process's file is left.
 `page-finished` (source, target, page, pages) reports that a page of a document of several pages is restored; `page`
@@ -115,6 +115,7 @@ def estimated(cost: Cost) -> str:
         "run-estimated",
         files=needs.num_files,
         unknown_files=needs.num_unknown,
+        unread_files=needs.num_unread,
         input_megapixels=round(needs.input_pixels / 1e6, 3),
         output_megapixels=round(needs.output_pixels / 1e6, 3),
         output_bytes=needs.num_bytes,

@@ -13,7 +13,7 @@ from adacode_cli import formats
 from adacode_cli.errors import UsageError
 from adacode_cli.limits import MIN_TILE_PX
 from adacode_cli.storage.opening import require_library
-from adacode_cli.storage.path import is_remote, path_of
+from adacode_cli.storage.path import RemotePath, is_remote, path_of
 
 _DEVICE = re.compile(r"auto|cpu|mps|all|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+")
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
@@ -56,10 +56,7 @@ def output(text: str) -> Path:
         raise UsageError(f"-o {text}: addresses of local files are not supported", hint=hint)
     path = path_of(text)
     if is_remote(path):
-        if not path.kind.can_write:
-            hint = "Choose a local directory, or one on another store (docs/storage.md)."
-            raise UsageError(f"-o {path}: on {path.kind.title}, files can only be read", hint=hint)
-        require_library(path)
+        require_writable(path, "-o")
         return path
     is_directory = text.endswith(("/", os.sep)) or os.path.isdir(text)  # noqa: PTH112 (no error for a long name)
     if _is_unwritable(path.suffix.lower()) and not is_directory:
@@ -67,6 +64,14 @@ def output(text: str) -> Path:
         hint = f"Choose a name that ends in {endings}. For a directory of this name, write -o {shlex.quote(text)}/."
         raise UsageError(f"-o {text}: {path.suffix} files cannot be written", hint=hint)
     return path
+
+
+def require_writable(path: RemotePath, option: str) -> None:
+    """Raises UsageError if no file can be written at the address that `option` names."""
+    if not path.kind.can_write:
+        hint = "Choose a local directory, or one on another store (docs/storage.md)."
+        raise UsageError(f"{option} {path}: on {path.kind.title}, files can only be read", hint=hint)
+    require_library(path)
 
 
 def _is_unwritable(suffix: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from adacode_cli.cli import readiness
 from adacode_cli.cli.console import console_for
@@ -16,9 +15,6 @@ from adacode_cli.cli.restore_plan import Request, writes_of
 from adacode_cli.cli.streams import write_bytes, write_line
 from adacode_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from adacode_cli.batch.writes import Writes
-
 _STDIN_NUMBER = 0
 
 
@@ -26,7 +22,7 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     """Restores standard input. Raises AdaCodeError."""
     from adacode_cli import atomic
     from adacode_cli.batch.output_files import write_new
-    from adacode_cli.batch.stream import STDIN, STREAM, restore_bytes
+    from adacode_cli.batch.stream import STDIN, restore_bytes
     from adacode_cli.codes.file import check_start
     from adacode_cli.imaging.decode import check_kind
     from adacode_cli.imaging.decoder_pool import decoding
@@ -36,7 +32,7 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     target, format_name = _target(options)
     readiness.check_mask(request)
     readiness.check_network(options, request)
-    _writes_of(target, options, request).check([STREAM], lambda *_: False, overwrite=options.overwrite, outputs=False)
+    _check_writes(target, options, request)
     if options.dry_run:
         check_weights(description_of(options, request, is_pipe=True))
         write_line(f"{STDIN} -> {target or '<stdout>'}")
@@ -61,16 +57,20 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     return 0
 
 
-def _writes_of(target: Path | None, options: RestoreOptions, request: Request) -> Writes:
-    """All that a pipe writes, including its output in a named file. A file redirected into it is never replaced."""
+def _check_writes(target: Path | None, options: RestoreOptions, request: Request) -> None:
+    """Raises OutputError for a file that a pipe must not write, including its output in a named file. A file redirected
+    into it is never replaced.
+    """
     from adacode_cli.batch.stream import STREAM
     from adacode_cli.batch.writes import Beside
+    from adacode_cli.storage.objects import Replaces
 
     writes = writes_of([STREAM.source], options, request, one_file=True)
     writes.check_folders()
-    output = () if target is None else (Beside("-o", "the output", lambda _job: target),)
+    output = () if target is None else (Beside("-o", "the output", lambda _job: target, target),)
     files = (*writes.kept.files, ("the image on standard input", _STDIN_NUMBER))
-    return replace(writes, beside=(*output, *writes.beside), kept=replace(writes.kept, files=files))
+    every = replace(writes, beside=(*output, *writes.beside), kept=replace(writes.kept, files=files))
+    every.check([STREAM], lambda *_: Replaces.NOTHING, overwrite=options.overwrite, outputs=False)
 
 
 def _target(options: RestoreOptions) -> tuple[Path | None, str | None]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from adacode_cli.cli.option_values import require_writable
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request
 from adacode_cli.errors import UsageError
@@ -17,35 +18,44 @@ _DOCS = "docs/storage.md lists what works with addresses."
 
 
 def uses_addresses(paths: Sequence[Path], options: RestoreOptions, request: Request) -> bool:
-    """Whether an input, the output or the masks of a run are addresses."""
-    return any(is_remote(path) for path in (*paths, options.output, *request.mask_paths))
+    """Whether something of a run is at an address: an input, the output, masks, or files beside the outputs."""
+    beside = (place for _, place in _beside(options, request))
+    return any(is_remote(path) for path in (*paths, options.output, *request.mask_paths, *beside))
 
 
-def check_addresses(paths: Sequence[Path], options: RestoreOptions, request: Request) -> None:
-    """Raises UsageError for options that need local files, if something of the run is not local."""
+def _beside(options: RestoreOptions, request: Request) -> list[tuple[str, Path]]:
+    """(option, place) of the options that name places for files beside the outputs."""
     places = {
         "--save-weights-map": options.save_weights_map,
         "--quarantine": options.quarantine,
         "--save-codes": request.save_codes,
         "--save-mask": request.hole.save_mask if request.hole else None,
     }
-    for option, place in {**places, "--log-file": options.log_file}.items():
-        if place is not None and _WAS_ADDRESS.match(str(place)):
-            raise UsageError(f"{option} must be a local path, not an address", hint=_DOCS)
+    return [(option, place) for option, place in places.items() if place is not None]
+
+
+def check_addresses(paths: Sequence[Path], options: RestoreOptions, request: Request) -> None:
+    """Raises UsageError for options that need local files, if something of the run is not local."""
+    if options.log_file is not None and _WAS_ADDRESS.match(str(options.log_file)):
+        raise UsageError("--log-file must be a local path, not an address", hint=_DOCS)
+    beside = _beside(options, request)
+    for option, place in beside:
+        if is_remote(place):
+            require_writable(place, option)
+        elif _WAS_ADDRESS.match(str(place)):
+            hint = f"Write an address with two slashes, such as s3://bucket/folder, or a local path. {_DOCS}"
+            raise UsageError(f"{option} {place}: this is neither an address nor a local path", hint=hint)
     if not uses_addresses(paths, options, request):
         return
-    for path in (*paths, options.output, *request.mask_paths):
+    for path in (*paths, options.output, *request.mask_paths, *(place for _, place in beside)):
         if is_remote(path) and path.scheme == "memory":
             hint = "Use a local path, or the address of a store."
             raise UsageError(
                 f"{path}: a command has no files in memory, and would lose what it writes there", hint=hint
             )
-    unsupported = {option: place is not None for option, place in places.items()} | {
-        "--report": options.report,
+    unsupported = {
         "--watch": options.watch,
-        "--from-codes": request.from_codes,
         "--preserve-times": options.preserve_times,
-        "--if-too-large": options.if_too_large != "fail",
     }
     for option, is_given in unsupported.items():
         if is_given:

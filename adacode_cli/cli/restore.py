@@ -116,6 +116,7 @@ def reconstruct(
         Path | None,
         typer.Option(
             metavar="PATH",
+            parser=path_of,
             rich_help_panel=_CODES,
             help="Also write each image's codes and mixing weights: into this directory, or, for one image, into this "
             "file if its name ends in .adacode. The image that is written is bit-identical to that of --from-codes.",

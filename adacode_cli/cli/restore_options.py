@@ -19,6 +19,7 @@ from adacode_cli.cli.kept_options import LIMIT, KeptOptions
 from adacode_cli.cli.options import NoEffectOnResult, flag, verbosity
 from adacode_cli.errors import UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, DEFAULT_QUALITY
+from adacode_cli.storage.path import path_of
 
 _STDIN = "-"
 
@@ -26,6 +27,7 @@ _OUTPUT, _SELECTION, _MODEL, _CONSOLE = "Output", "Which files", "Weights and de
 _output, _selection, _model, _console = (
     partial(typer.Option, rich_help_panel=panel) for panel in (_OUTPUT, _SELECTION, _MODEL, _CONSOLE)
 )
+_beside = partial(_output, metavar="DIR", parser=path_of)
 
 _WHERE = NoEffectOnResult("It sets the places and names of outputs.")
 _WHICH = NoEffectOnResult("It chooses files; each file becomes the same as in any other run.")
@@ -81,10 +83,7 @@ class RestoreOptions(KeptOptions):
     ] = True
     quarantine: Annotated[
         Path | None,
-        _output(
-            metavar="DIR",
-            help="Write results that the guard refused to this directory; files there are never replaced.",
-        ),
+        _beside(help="Write results that the guard refused to this directory; files there are never replaced."),
         NoEffectOnResult("A result that was refused is not an output."),
     ] = None
     isolate: Annotated[
@@ -195,10 +194,7 @@ class RestoreOptions(KeptOptions):
     overwrite: Annotated[bool, flag("--overwrite", panel=_OUTPUT, help="Replace outputs that exist."), _AGAIN] = False
     save_weights_map: Annotated[
         Path | None,
-        _output(
-            metavar="DIR",
-            help="Also write a map for each image to this directory: which basis codebook was used where.",
-        ),
+        _beside(help="Also write a map for each image to this directory: which basis codebook was used where."),
     ] = None
 
     include: Annotated[

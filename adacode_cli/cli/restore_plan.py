@@ -7,7 +7,7 @@ plan (`cli.dry_run`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -188,6 +188,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     from adacode_cli.batch.mask_pairs import MaskFolder
     from adacode_cli.batch.plan import make_plan
     from adacode_cli.batch.trees import outputs_in
+    from adacode_cli.storage.objects import Replaces
 
     choice = choice_of(inputs, options, request)
     mask_dir = request.hole.mask_dir if request.hole else None
@@ -207,9 +208,8 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     )
     if plan.has_tree:
         trees.begin(plan.roots)
-    wrote = trees.wrote if plan.has_tree else lambda _job, _path, _unchanged: False
-    choice.writes.check(plan.jobs, wrote, overwrite=options.overwrite)
-    return plan
+    may_replace = trees.may_replace if plan.has_tree else lambda _job, _path, _unchanged: Replaces.NOTHING
+    return replace(plan, jobs=choice.writes.check(plan.jobs, may_replace, overwrite=options.overwrite))
 
 
 def note_empty_part(plan: Plan, options: RestoreOptions, console: Console) -> None:
@@ -274,19 +274,19 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
     beside = []
     if (maps_dir := options.save_weights_map) is not None:
         path = partial(map_path, maps_dir)
-        beside.append(Beside("--save-weights-map", "the image of the mixing weights", path, maps_dir))
+        beside.append(Beside("--save-weights-map", "the image of the mixing weights", path, maps_dir, maps_dir))
     if request.hole is not None and (masks_dir := request.hole.save_mask) is not None:
         path = partial(mask_path, masks_dir)
-        beside.append(Beside("--save-mask", "the mask of what was found", path, masks_dir, edited=True))
+        beside.append(Beside("--save-mask", "the mask of what was found", path, masks_dir, masks_dir, edited=True))
     if (quarantine := options.quarantine) is not None:
         path = partial(refused_path, quarantine)
-        beside.append(Beside("--quarantine", "the refused result", path, quarantine, replaces=False))
+        beside.append(Beside("--quarantine", "the refused result", path, quarantine, quarantine, replaces=False))
     if request.save_codes is not None:
         place = CodesPlace(request.save_codes)
         place.check(inputs)
-        if options.output is not None and place.names_one_file and Path(options.output) == request.save_codes:
+        if place.names_one_file and options.output == request.save_codes:
             raise UsageError("-o and --save-codes name the same file", hint="Name the image and its codes differently.")
-        beside.append(Beside("--save-codes", "the codes", place.path))
+        beside.append(Beside("--save-codes", "the codes", place.path, place.given))
     return Writes(Kept(tuple(files), tuple(folders), tuple(parents)), tuple(beside), options.log_file)
 
 
@@ -299,10 +299,17 @@ def _is_folder(path: Path) -> bool:
 
 
 def show_plan(
-    plan: Plan, console: Console, trees: Trees, foresight: Foresight, keeping: Keeping, *, needs: Needs
+    plan: Plan,
+    console: Console,
+    trees: Trees,
+    foresight: Foresight,
+    keeping: Keeping,
+    *,
+    needs: Needs,
+    unread: Collection[Job] = (),
 ) -> int:
     """Shows the plan, and adds what it needs to `needs`. Returns the exit code that the run would have for the failures
-    that are known.
+    that are known. unread: jobs at whose sources nobody has looked.
     """
     from adacode_cli.batch.outcome import failed_entry, failed_job
     from adacode_cli.batch.report import Tally
@@ -326,7 +333,7 @@ def show_plan(
             console.left_out(job.source, job.target, AS_LARGE_ALREADY)
         else:
             console.planned(job, fate)
-            needs.add(headed)
+            needs.add(headed, is_read=job not in unread)
     for refused in plan.refused:
         fails(failed_job(refused.job, refused.error))
     for job in plan.to_skip:

@@ -119,7 +119,7 @@ def _watched(inputs: list[Path], options: RestoreOptions, request: Request, tree
         choice.writes.kept,
         trees.may_go_on,
         partial(trees.look_again, roots),
-        partial(choice.writes.check, wrote=trees.wrote, overwrite=options.overwrite),
+        partial(choice.writes.check, may_replace=trees.may_replace, overwrite=options.overwrite),
         choice.shard,
         choice.refit,
         options.strict and not request.from_codes,

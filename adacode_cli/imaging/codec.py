@@ -79,6 +79,7 @@ class Header:
     pages: the number of pages that `decode` reads.
     metadata: the names of fields of `imaging.metadata.Metadata` that are certainly there; there may be others.
     cicp: the CICP numbers that describe its colours, if it has such.
+    format, num_bytes: of its file, if that is in a store, where asking again takes a request; otherwise "" and None.
     """
 
     width: int
@@ -89,6 +90,8 @@ class Header:
     pages: int = 1
     metadata: frozenset[str] = frozenset()
     cicp: Cicp | None = None
+    format: str = ""
+    num_bytes: int | None = None
 
 
 def _no_header(_file: Bytes) -> Header | None:

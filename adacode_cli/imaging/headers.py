@@ -19,7 +19,7 @@ from adacode_cli import formats
 from adacode_cli.imaging.codec import Header, codec_of
 from adacode_cli.limits import HEAD_BYTES
 
-_START_BYTES = 64
+START_BYTES = 64
 _MAX_PIECES = 100_000
 
 Parse = Callable[[BinaryIO], Header | None]
@@ -41,7 +41,7 @@ def read_header(path: Path, parse: Parse | None = None) -> Header | None:
 
 def header_in(file: BinaryIO) -> Header | None:
     """The header of an open seekable file, as from `read_header`."""
-    format = formats.of_bytes(file.read(_START_BYTES))
+    format = formats.of_bytes(file.read(START_BYTES))
     with suppress(OSError, ValueError, ArithmeticError, LookupError, struct.error):
         header = codec_of(format).header(Opened(file)) if format else None
         return header if header and header.width > 0 and header.height > 0 else None
@@ -53,7 +53,7 @@ def format_at(path: Path) -> str | None:
     structure of a TIFF counts as a TIFF here.
     """
     with suppress(OSError, ValueError), path.open("rb") as file:
-        format = formats.of_bytes(file.read(_START_BYTES))
+        format = formats.of_bytes(file.read(START_BYTES))
         return format.name if format else None
     return None
 

@@ -236,10 +236,14 @@ def remove(path: RemotePath, kind: type[AdaCodeError] = OutputError) -> None:
     _said("cannot be removed", path, kind, call)
 
 
-def creates(path: RemotePath, data: bytes, kind: type[AdaCodeError] = OutputError) -> bool:
-    """Writes a file unless there is one of its name. Returns whether it is written. Raises an error of class `kind`."""
+def creates(
+    path: RemotePath, data: bytes, media_type: str = "application/json", kind: type[AdaCodeError] = OutputError
+) -> bool:
+    """Writes a file unless there is another one of its name. Returns whether it is there. Raises an error of class
+    `kind`.
+    """
     try:
-        write(path, data, media_type="application/json", replaces=Replaces.NOTHING, kind=kind)
+        write(path, data, media_type=media_type, replaces=Replaces.NOTHING, kind=kind)
     except AdaCodeError as error:
         if error.__cause__ is not None and _is_there(error.__cause__):
             return False

@@ -45,6 +45,10 @@ _QUERIES: dict[str, str] = {}
 """{address as it is shown: its query, or ""}."""
 
 
+QUERY = "?query-sha256="
+"""What is between an address and the digest of its query in `identity_of`."""
+
+
 class RemotePath(_Base):
     """The address of a file or of a folder of files, such as s3://museum/scans.
 
@@ -160,7 +164,7 @@ def identity_of(text: str) -> str:
     if not query or (not counted and "=" in query):
         return text
     digest = hashlib.sha256(repr(counted or query).encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{text}?query-sha256={digest[:16]}"
+    return f"{text}{QUERY}{digest[:16]}"
 
 
 def without_secrets(text: str) -> str:

@@ -264,7 +264,7 @@ def test_a_second_ctrl_c_ends_at_once_with_a_last_line_in_whole_words(adacode, p
     found = seen(adacode, "sr", "p", "-o", "results", "--weights", "deaf", columns=columns, look=look)
     assert (found.returncode, found.cursor_shown) == (130, True)
     text = " ".join(" ".join(found.last).split())
-    assert text.endswith("interrupted: ended at once; the same command restores the rest")
+    assert text.endswith("interrupted: ended at once; the same command does the rest")
 
 
 class SlowFile(BaseHTTPRequestHandler):

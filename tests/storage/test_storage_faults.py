@@ -233,7 +233,11 @@ def test_a_file_that_appears_during_the_run_is_not_replaced(adacode, store, want
         (["s3://museum/../scans", "-o", "out"], 2, b"an address with an empty part, '.' or '..' cannot be used"),
         (["s3://key:secret@museum/scans", "-o", "out"], 2, b"s3://museum/scans: a user or a key in the address"),
         (["s3:///scans", "-o", "out"], 2, b"the address has no bucket or server"),
-        (["s3://museum/scans", "--quarantine", "out"], 2, b"--quarantine works with local files only"),
+        (
+            ["s3://museum/scans", "--quarantine", "hf://a/b", "-o", "out"],
+            2,
+            b"on the Hugging Face Hub, files can only be read",
+        ),
         (["s3://museum/scans", "--watch", "-o", "out"], 2, b"--watch"),
         (["s3://museum/scans", "--preserve-times", "-o", "out"], 2, b"--preserve-times works with local files only"),
         (["photos", "--log-file", "s3://museum/log"], 2, b"--log-file must be a local path"),

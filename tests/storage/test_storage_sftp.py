@@ -41,13 +41,19 @@ def test_a_tree_is_the_same_as_on_a_disk(adacode, photo, server, tmp_path):
     for name in NAMES:
         photo(f"photos/{name}")
         photo(f"remote/scans/{name}").write_bytes((tmp_path / "photos" / name).read_bytes())
-    assert adacode("sr", "photos", "-o", "wanted", "-q").returncode == 0
+    assert adacode("sr", "photos", "-o", "wanted", "-q", "--save-weights-map", "maps").returncode == 0
+    more = ("--save-weights-map", f"{server.url}/maps", "--report", "-v")
     for number in range(2):
-        result = adacode("sr", f"{server.url}/scans", "-o", f"{server.url}/large", "-v")
+        result = adacode("sr", f"{server.url}/scans", "-o", f"{server.url}/large", *more)
         assert result.returncode == 0, result.stderr
         assert (b"4 skipped" in result.stdout + result.stderr) is bool(number)
-        assert tree(tmp_path / "remote" / "large") == tree(tmp_path / "wanted")
-    state = {path.name for path in (tmp_path / "remote" / "large" / ".adacode").rglob("*") if path.is_file()}
+        for name, wanted in (("large", "wanted"), ("maps", "maps")):
+            assert tree(tmp_path / "remote" / name) == tree(tmp_path / wanted)
+    files = [path for path in (tmp_path / "remote" / "large" / ".adacode").rglob("*") if path.is_file()]
+    assert (
+        sum(path.match("report/pictures/*/*.webp") for path in files) == len(NAMES) + 2
+    )  # Browsers need previews of the TIFF.
+    state = {path.name for path in files if "report" not in path.parts}
     assert not [name for name in state if name.endswith((".json", ".adacode-part")) and name != "report.json"]
     said = result.stdout + result.stderr + b"".join(p.read_bytes() for p in tmp_path.rglob(".adacode/*/*.jsonl"))
     assert b"lovelace" not in said

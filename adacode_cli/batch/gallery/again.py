@@ -10,6 +10,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from adacode_cli.batch.state_files import is_path
+from adacode_cli.storage.path import QUERY, is_remote_text
 
 DOWNLOADS = "%USERPROFILE%\\Downloads\\" if os.name == "nt" else "~/Downloads/"
 """Where a browser saves a list, for the shell."""
@@ -28,7 +29,8 @@ def command_for(
     that of Windows.
     """
     base, given, place, path = base_of(fields), fields.get("input"), fields.get("source"), fields.get("path")
-    if base is None or not is_path(given):
+    is_at_address = is_path(path) and is_remote_text(str(path))
+    if not is_path(given) or not is_path(place) or (base is None and not is_at_address) or QUERY in str(path):
         return None
     given, place, out = str(given), str(place), ["-o", str(root.absolute())]
     if windows and not _can_be_typed(given, place, base or "", *out, *words):
@@ -39,22 +41,23 @@ def command_for(
         return in_shell([*words, "--overwrite", given, *out, *found], windows=windows)
     # It was listed with its folders.
     if windows:
-        if _SPECIAL_ON_WINDOWS.intersection(place):
+        if base is None or _SPECIAL_ON_WINDOWS.intersection(place):
             return None
         again = in_shell([*words, "--overwrite", *out, "--from-file", "-"], windows=True)
         return f"{_into(base, windows=True)} && (echo {place}) | {again}"
-    listed = f"printf '%s\\0' {in_shell([place])}"
-    again = in_shell([*words, "--overwrite", *out, "--null", "--from-file", "-"])
-    return f"{_into(base, windows=False)} && {listed} | {again}"
+    listed = f"printf '%s\\0' {in_shell([str(path) if base is None else place])}"
+    start = "" if base is None else f"{_into(base, windows=False)} && "
+    return f"{start}{listed} | {in_shell([*words, '--overwrite', *out, '--null', '--from-file', '-'])}"
 
 
 def base_of(fields: Mapping[str, Any]) -> str | None:
-    """The folder in which the original of a journal line has the path that its output has in the tree.
+    """The folder in which the original of a journal line has the path that its output has in the tree; None if it is
+    not known, or at an address.
 
     Places have forward slashes; paths of Windows have backslashes.
     """
     place, path = fields.get("source"), fields.get("path")
-    if not is_path(place) or not is_path(path):
+    if not is_path(place) or not is_path(path) or is_remote_text(str(path)):
         return None
     place, path = str(place), str(path)
     if PureWindowsPath(path).drive and not path.startswith("/"):

@@ -25,7 +25,7 @@ from adacode_cli.storage.path import is_remote_text
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_PAGES = 1000  # in a forged file
 _COLOR = re.compile("#[0-9a-f]{6}")
-_MAX_FACTS_BYTES = 1 << 20
+MAX_FACTS_BYTES = 1 << 20
 _NUMBERS = ("width", "height", "bits", "pages", "bytes", "profile", "xmp", "iptc")
 _YES_OR_NO = ("grey", "alpha", "preview", "turned")
 
@@ -69,10 +69,12 @@ def addresses_in(folder: Path) -> Addresses:
     return addresses
 
 
-def entry_of(fields: Fields, number: int, folder: Path, addresses: Addresses, again: Again) -> Entry:
-    """The entry of a line. number: of the line in its journal. folder: of the gallery."""
+def entry_of(
+    fields: Fields, number: int, facts_of: Callable[[str], Fields], addresses: Addresses, again: Again
+) -> Entry:
+    """The entry of a line. number: of the line in its journal. facts_of: as `facts_in` a gallery."""
     done, sha256 = fields["outcome"] == "done", digest_in(fields.get("sha256"))
-    facts = _facts(folder, sha256) if done and sha256 else {}
+    facts = facts_of(sha256) if done and sha256 else {}
     before, after = facts.get("before") or {}, facts.get("after") or {}
     original, result = addresses(fields)
     shown = _of_line(fields) | {
@@ -143,15 +145,20 @@ def identifier(target: str) -> str:
     return hashlib.sha256(target.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def _facts(folder: Path, sha256: str) -> Fields:
+def facts_in(folder: Path, sha256: str) -> Fields:
     """What `pictures.save_picture` has written of an output; nothing if it is missing, or was not written by it."""
     if not has_picture(folder, sha256):
         return {}
     try:
         with picture_path(folder, sha256, ".json").open("rb") as file:
-            facts = object_of(file.read(_MAX_FACTS_BYTES))
+            return facts_from(file.read(MAX_FACTS_BYTES))
     except OSError:
         return {}
+
+
+def facts_from(data: bytes) -> Fields:
+    """The facts in a file of `pictures.save_picture`; nothing if it was not written by it."""
+    facts = object_of(data)
     if facts is None or not isinstance(facts.get("after"), dict) or not isinstance(facts.get("before"), dict | None):
         return {}
     bases = facts.get("basis")

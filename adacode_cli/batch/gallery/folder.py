@@ -20,7 +20,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from adacode_cli import atomic
 from adacode_cli.batch.gallery.again import DOWNLOADS, base_of, command_for, list_command
 from adacode_cli.batch.gallery.entries import (
     Addresses,
@@ -31,20 +30,23 @@ from adacode_cli.batch.gallery.entries import (
     as_script,
     digest_in,
     entry_of,
+    facts_in,
     fields_of,
 )
 from adacode_cli.batch.gallery.judgements import judgements_in
 from adacode_cli.batch.gallery.places import FILES, GALLERY, PAGE, PICTURES, VENDOR
 from adacode_cli.batch.journal import lines_in
-from adacode_cli.batch.output_files import make_directory
+from adacode_cli.batch.output_files import write_again
 from adacode_cli.batch.report import REPORT
 from adacode_cli.batch.state_files import object_of
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import InputError, OutputError
+from adacode_cli.storage import objects
+from adacode_cli.storage.path import is_remote
 from adacode_cli.version import __version__
 
 LINES_OF_A_PART = 500
 LINES_OF_DETAILS = 50
-_COMMANDS = "commands.json"
+COMMANDS = "commands.json"
 _MAX_STATE_BYTES = 64 << 20
 # While a run goes on: how long data stay as they are, and how much longer than it takes to write them.
 _EVERY_S = 2.0
@@ -72,7 +74,8 @@ class Gallery:
     """The gallery of the output tree `root`, in its state directory; safe to call from several threads.
 
     root: the tree. folder: where the page lies, if it is another place. addresses: of originals and results for it.
-    lines: what is shown in the place of the journal, as `journal.lines_in` gives it. view: what the page shows first,
+    lines: what is shown in the place of the journal, as `journal.lines_in` gives it. facts: what the pictures of an
+    output state, by the digest of its content, in the place of those in the folder. view: what the page shows first,
     as in its address; "": everything.
     """
 
@@ -82,6 +85,8 @@ class Gallery:
         folder: Path | None = None,
         addresses: Addresses | None = None,
         lines: Callable[[int], Iterable[tuple[bytes, int]]] | None = None,
+        *,
+        facts: Callable[[str], Fields] | None = None,
         view: str = "",
     ) -> None:
         self.root = root
@@ -89,6 +94,7 @@ class Gallery:
         self._lines = lines or partial(lines_in, root)
         self.folder = folder or root / GALLERY
         self._addresses = addresses or addresses_in(self.folder)
+        self._facts = facts or partial(facts_in, self.folder)
         self._lock = threading.Lock()
         self._progress = _Progress({})
         self._not_before = 0.0
@@ -138,7 +144,7 @@ class Gallery:
     def entries(self) -> Iterator[Entry]:
         """The last entry on each output, in the order of the journal. Raises JournalError."""
         for number, fields in enumerate(self.last_lines()):
-            yield entry_of(fields, number, self.folder, self._addresses, Again())
+            yield entry_of(fields, number, self._facts, self._addresses, Again())
 
     def check(self) -> None:
         """Raises OutputError for a link, which would lead what is written to another place."""
@@ -172,16 +178,17 @@ class Gallery:
 
     def _entry(self, fields: Fields) -> Entry:
         progress = self._progress
-        return entry_of(fields, progress.lines, self.folder, self._addresses, self._again(fields, progress))
+        return entry_of(fields, progress.lines, self._facts, self._addresses, self._again(fields, progress))
 
     def _again(self, fields: Fields, progress: _Progress) -> Again:
         options = str(fields.get("options_sha256"))
         words, base = progress.commands.get(options), base_of(fields)
+        command = (command_for(fields, self.root, words) if words else None) or ""
         if base is None:
-            return Again()
+            return Again(command)
         name = hashlib.sha256(f"{base}\n{options}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
         progress.lists.setdefault(name, list_command(base, self.root, words) if words else "")
-        return Again((command_for(fields, self.root, words) if words else None) or "", name)
+        return Again(command, name)
 
     def _last_numbers(self) -> dict[str, int]:
         """The number of the last line on each output."""
@@ -219,16 +226,14 @@ class Gallery:
     def _keep_commands(self, command: Mapping[str, list[str]]) -> None:
         known = self._commands()
         if command and {**known, **command} != known:
-            self._write(_COMMANDS, json.dumps({**known, **command}, indent=1).encode("ascii"))
+            self._write(COMMANDS, json.dumps({**known, **command}, indent=1).encode("ascii"))
 
     def _commands(self) -> dict[str, list[str]]:
-        commands = _object_at(self.folder / _COMMANDS)
+        commands = _object_at(self.folder / COMMANDS)
         return {key: words for key, words in commands.items() if digest_in(key) and _are_texts(words)}
 
     def _write(self, name: str, data: bytes) -> None:
-        path = self.folder / name
-        make_directory(path.parent)
-        atomic.write_bytes(path, data, durable=False)
+        write_again(self.folder / name, data)
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -263,7 +268,9 @@ def _walk(folder: Traversable, start: str) -> Iterator[tuple[str, bytes]]:
 def _object_at(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty if there is none."""
     try:
+        if is_remote(path):
+            return object_of(objects.read(path, 0, _MAX_STATE_BYTES)) or {}
         with path.open("rb") as file:
             return object_of(file.read(_MAX_STATE_BYTES)) or {}
-    except OSError:
+    except (OSError, InputError):
         return {}

@@ -20,6 +20,7 @@ from adacode_cli import atomic, locks
 from adacode_cli.batch.gallery.entries import Fields, identifier
 from adacode_cli.batch.state_files import STATE, ForeignFileError, is_path, object_of, opened
 from adacode_cli.errors import OutputError, reason
+from adacode_cli.storage.path import is_remote
 
 JUDGEMENTS = STATE / "judgements.jsonl"
 MARKS = frozenset({"keep", "redo", "doubtful", ""})
@@ -33,9 +34,11 @@ def judgements_in(root: Path, journal: str) -> dict[str, Fields]:
     """What the page is told of the tree `root`: {id of a picture: {"mark", "line", "time"}}.
 
     journal: the digest by which the page knows the journal; judgements about another one are left out. A file that
-    cannot be read counts as empty: the page then shows no judgements.
+    cannot be read counts as empty: the page then shows no judgements. In a store there are none.
     """
     found: dict[str, Fields] = {}
+    if is_remote(root):
+        return found
     for fields in _lines(root / JUDGEMENTS):
         if fields["journal"] == journal:
             found[identifier(fields["target"])] = {name: fields[name] for name in ("mark", "line", "time")}

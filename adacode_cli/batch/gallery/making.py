@@ -18,13 +18,13 @@ from adacode_cli.batch.gallery.pictures import Shown, has_picture, save_picture,
 from adacode_cli.batch.gallery.places import GALLERY
 from adacode_cli.batch.stages import Fetched, Inferred, Read, Stages, Written, output_format
 from adacode_cli.batch.state_files import is_path
-from adacode_cli.errors import InputError, OutputError
+from adacode_cli.errors import InputError, JournalError, OutputError
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.encode import carried
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.limits import MAX_FILE_BYTES, MAX_PIXELS
 from adacode_cli.sizes import MAX_SCALE
-from adacode_cli.storage.path import is_remote
+from adacode_cli.storage.path import is_remote, is_remote_text
 
 if TYPE_CHECKING:
     from adacode_cli.batch.plan import Job
@@ -100,9 +100,19 @@ def show(stages: Stages, job: Job, before: Before, inferred: Inferred, written: 
         save_picture(job.root / GALLERY, output.sha256, shown, after, pages=pages, figures=figures, **known)
     except OutputError as error:
         return (f"the picture for the report could not be written: {error.message}",)
+    except JournalError:  # This run must not write any more.
+        raise
     except Exception as error:  # noqa: BLE001 (as above)
         return (f"the picture for the report could not be made: {error or type(error).__name__}",)
     return ()
+
+
+def lacks_picture(job: Job, known: Known | None) -> bool:
+    """Whether the pictures of an output that is done are missing; False if its store does not tell."""
+    record = known.counted if known else None
+    with suppress(InputError):
+        return record is not None and not has_picture(job.root / GALLERY, record.output.sha256)
+    return False
 
 
 def _further_pages(
@@ -128,7 +138,7 @@ def _result(stages: Stages, job: Job) -> _File:
 def complete(stages: Stages, job: Job, fetched: Fetched, known: Known | None) -> None:
     """Makes the pictures of a job that is done already, if they are missing. What cannot be shown is left out."""
     record = known.counted if known else None
-    if record is None or has_picture(job.root / GALLERY, record.output.sha256):
+    if record is None or not lacks_picture(job, known):
         return
     try:
         read = stages.take_in(job, fetched.data, fetched.mask_data)
@@ -155,7 +165,9 @@ def without_picture(gallery: Gallery) -> list[Missing]:
     for fields in gallery.last_lines():
         sha256, path = digest_in(fields.get("sha256")), fields.get("path")
         if fields["outcome"] == "done" and sha256 and not has_picture(gallery.folder, sha256):
-            is_image = is_path(path) and not str(path).endswith(formats.CODES_SUFFIX)
+            # A journal may be forged, so no address in it is opened.
+            is_local = is_path(path) and not is_remote_text(str(path))
+            is_image = is_local and not str(path).endswith(formats.CODES_SUFFIX)
             source = (Path(str(path)), digest_in(fields.get("source_sha256"))) if is_image else None
             missing.append(Missing(sha256, gallery.root / fields["target"], source, saved_mask(fields)))
     return missing

@@ -50,7 +50,9 @@ class PairPage:
         self._folder = folder
         self._addresses: dict[str, tuple[str | None, str | None]] = {}
         self._lines: list[tuple[bytes, int]] = []
-        self._gallery = Gallery(folder, folder, lambda line: self._addresses[line["target"]], self._lines_from, view)
+        self._gallery = Gallery(
+            folder, folder, lambda line: self._addresses[line["target"]], self._lines_from, view=view
+        )
         self._gallery.check()
 
     def add(self, pair: Pair) -> None:

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adacode_cli import atomic
 from adacode_cli.batch.gallery.exif_text import exif_text
 from adacode_cli.batch.gallery.overlays import bases_of, bases_png, hole_png
-from adacode_cli.batch.gallery.places import picture_path
-from adacode_cli.batch.output_files import make_directory
+from adacode_cli.batch.gallery.places import complete_pictures, picture_path
+from adacode_cli.batch.output_files import write_again
 from adacode_cli.batch.restoring import Restored
 from adacode_cli.codes.image import Codes
 from adacode_cli.imaging.image import Decoded, Samples
 from adacode_cli.imaging.samples import to_depth, top_of
+from adacode_cli.storage import listing
+from adacode_cli.storage.path import is_remote
 
 THUMBNAIL_PX = 320
 """The longer side of a thumbnail."""
@@ -125,7 +127,6 @@ def save_picture(
         "-hole.png": None if hole is None else hole_png(hole),
         ".json": json.dumps(facts, separators=(",", ":")).encode("ascii"),
     }
-    make_directory(picture_path(folder, sha256, "").parent)
     _write(folder, sha256, files)
     save_views(folder, sha256, before, after, sides)
 
@@ -145,7 +146,6 @@ def save_views(
     folder: Path, sha256: str, before: Shown | None, after: Shown, thumbnails: Pixels, *, page: str = ""
 ) -> None:
     """Writes large views, if there are any, and then the thumbnails; page: the ending of a further page."""
-    make_directory(picture_path(folder, sha256, "").parent)
     files = {
         f"{page}-before.webp": before.preview if before is not None else None,
         f"{page}-after.webp": after.preview,
@@ -158,15 +158,27 @@ def _write(folder: Path, sha256: str, files: Mapping[str, bytes | None]) -> None
     """Writes the files of an output, by their endings."""
     for ending, data in files.items():
         if data is not None:
-            atomic.write_bytes(picture_path(folder, sha256, ending), data, durable=False)
+            write_again(picture_path(folder, sha256, ending), data)
 
 
 def has_picture(folder: Path, sha256: str) -> bool:
-    """Whether the files of an output are there. After a crash of the machine they may be empty."""
+    """Whether the files of an output are there. After a crash of the machine they may be empty. Raises InputError.
+
+    In a store they were when this process first looked into their folder, of which it takes one list.
+    """
+    if is_remote(place := picture_path(folder, sha256, "")):
+        return place.name in _pictures_in(place.parent)
     try:
         return all(picture_path(folder, sha256, ending).stat().st_size for ending in (".webp", ".json"))
     except OSError:
         return False
+
+
+@cache
+def _pictures_in(folder: Path) -> frozenset[str]:
+    """The pictures of which both files are in this folder of a store. Raises InputError."""
+    assert is_remote(folder), "the caller has checked this"
+    return complete_pictures(name for name, _ in listing.entries(folder))
 
 
 def _shrunk(image: Decoded, long_side: int) -> Pixels:

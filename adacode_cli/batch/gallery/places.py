@@ -13,10 +13,14 @@ is, and a later run makes only those that are missing.
 from __future__ import annotations
 
 import os
+import posixpath
+import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from adacode_cli.batch.state_files import STATE
+from adacode_cli.storage.path import RemotePath, is_remote_text
 
 GALLERY = STATE / "report"
 PAGE = "index.html"
@@ -25,7 +29,8 @@ VENDOR = "vendor"
 """In `app`: the libraries of the page."""
 FILES = "files"
 """Copies of originals and results, in a page that needs no other files."""
-_NAME_DIGITS = 32
+NAME_DIGITS = 32
+_PICTURE = re.compile(rf"(?:[0-9a-f]{{2}}/)?([0-9a-f]{{{NAME_DIGITS}}})\.(webp|json)")
 
 
 def picture_path(folder: Path, sha256: str, ending: str) -> Path:
@@ -35,7 +40,18 @@ def picture_path(folder: Path, sha256: str, ending: str) -> Path:
 
 def picture_name(sha256: str, ending: str) -> str:
     """`picture_path` below the gallery's folder, with forward slashes."""
-    return f"{PICTURES}/{sha256[:2]}/{sha256[:_NAME_DIGITS]}{ending}"
+    return f"{PICTURES}/{sha256[:2]}/{sha256[:NAME_DIGITS]}{ending}"
+
+
+def complete_pictures(places: Iterable[str]) -> frozenset[str]:
+    """The digits of the outputs of which both the thumbnail and the facts are among these places, which are below the
+    folder of pictures or below one of its folders.
+    """
+    found: dict[str, set[str]] = {"webp": set(), "json": set()}
+    for place in places:
+        if name := _PICTURE.fullmatch(place):
+            found[name[2]].add(name[1])
+    return frozenset(found["webp"] & found["json"])
 
 
 def pictures_of(folder: Path, sha256: str) -> list[Path]:
@@ -50,16 +66,31 @@ def page_ending(number: int) -> str:
 
 
 def url_to(path: str, folder: Path) -> str | None:
-    """The relative address of the file with the absolute path `path`, for a page in `folder`; None if there is none.
+    """The relative address of the file with the absolute path `path`, for a page in `folder`; None if there is none, as
+    for a file in a store.
 
     All bytes of the name but letters, digits and slashes are escaped, so no name can be read as another kind of
     address.
     """
+    if is_remote_text(path):
+        return None
     try:
         relative = os.path.relpath(path, folder.absolute())
     except ValueError:  # on another drive of Windows
         return None
     return quote(os.fsencode(relative.replace(os.sep, "/")))
+
+
+def url_in_store(path: str, folder: RemotePath) -> str | None:
+    """As `url_to`, for a page in the folder of a store; None for a file elsewhere than in its bucket or on its server.
+
+    The page loads nothing from other places, and an address that anybody may open is not known.
+    """
+    start = "".join(f"{part}/" for part in str(folder).split("/", 3)[:3])
+    if not path.startswith(start):
+        return None
+    relative = posixpath.relpath(f"/{path.removeprefix(start)}", f"/{str(folder).removeprefix(start)}")
+    return quote(os.fsencode(relative))
 
 
 def url_of_output(name: str, start: str = "../../") -> str | None:
