@@ -29,8 +29,18 @@ settings.register_profile("thorough", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+# Their tests take up to minutes each. They come first, so that no process waits for one of them in the end.
+LONG = ("tests/test_recipes.py", "tests/cluster/", "tests/soak/", "tests/training/test_training_whole.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Multiplies the examples of each property: a number in its decorator has precedence over that of a profile."""
+    """Brings tests into their order, and multiplies the examples of properties if that is asked for."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    _multiply_examples(items)
+
+
+def _multiply_examples(items: list[pytest.Item]) -> None:
+    """A number in the decorator of a property has precedence over that of a profile."""
     if settings.get_current_profile_name() != "thorough":
         return
     functions = {getattr(item, "function", None) for item in items}

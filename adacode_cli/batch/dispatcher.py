@@ -36,6 +36,7 @@ from adacode_cli.batch.outcome import Outcome, Result, ends_the_run, failed_job
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.worker_handle import Given, Room, Seen, WorkerHandle
 from adacode_cli.errors import DeviceError, translated
+from adacode_cli.storage.path import is_remote
 
 # After an interruption, workers write finished results; a run has 1.7 s for everything.
 GRACE_S = 1.35
@@ -258,7 +259,7 @@ class Dispatcher:
             return False
         if message[0] == "ready":
             self._became_ready(worker, message[1])
-        elif message[0] == "without-place":
+        elif message[0] == "without-room":
             self._look_for_the_beginning()
         else:
             self._about_job(worker, *message)
@@ -331,10 +332,10 @@ class Dispatcher:
             raise errors[0]
 
     def _died(self, worker: WorkerHandle) -> None:
-        """Starts another worker in the place of one that has ended, and has its jobs tried once more."""
+        """Starts another worker for one that has ended, and has its jobs tried once more."""
         how, (begun, waiting) = worker.how_it_ended(), worker.lost()
         error, is_blameless = worker.error_about_file(how), worker.lost_its_machine
-        if not self._is_started:
+        if not self._is_started and not is_blameless:
             raise worker.failure or worker.error_about(f"ended while it was starting ({how})")
         self._count_failed_device(worker)
         worker.end()  # It may still be there, as on a machine that is cut off.
@@ -361,7 +362,7 @@ class Dispatcher:
                 raise worker.failure
 
     def _replace(self, worker: WorkerHandle) -> None:
-        """Starts another worker in the place of one; or goes on without it if that fails again and again."""
+        """Starts another worker for one that has ended; or goes on without it if that fails again and again."""
         try:
             worker.start_again()
         except DeviceError:
@@ -389,7 +390,8 @@ class Dispatcher:
 
     def _remove_leftovers(self, assignment: Assignment) -> None:
         for path in self._paths(assignment.job):
-            atomic.remove_leftovers(path)
+            if not is_remote(path):  # A store shows no file before it is whole.
+                atomic.remove_leftovers(path)
 
     def _wind_down(self) -> None:
         """Ends all workers. Those that have jobs may first write and report what they finish soon."""

@@ -23,6 +23,7 @@ from typing import Any
 
 from adacode_cli.batch.permit import allow_until, check_permit, clock
 from adacode_cli.batch.state_files import STATE, object_of
+from adacode_cli.batch.tickets import Ticket, check_tickets
 from adacode_cli.errors import JournalError, OutputError
 from adacode_cli.storage import listing, objects
 from adacode_cli.storage.path import RemotePath
@@ -116,6 +117,11 @@ class Lease:
         return -math.inf if self.is_lost else self._last_beat + EXPIRES_S - BEAT_S / 2
 
     @property
+    def ticket(self) -> Ticket | None:
+        """For workers; None if this process does not hold the lease."""
+        return None if self._path is None else Ticket(self._path, self._content["id"])
+
+    @property
     def is_lost(self) -> bool:
         """Whether this process must not write any more; it never gets the same lease back."""
         return self._lost is not None
@@ -196,6 +202,12 @@ def check_leases() -> None:
     for lease in tuple(_taken):
         lease.check()
     check_permit()
+    check_tickets()
+
+
+def tickets() -> tuple[Ticket, ...]:
+    """Of the leases that this process holds, for workers of its run on other machines."""
+    return tuple(ticket for lease in tuple(_taken) if (ticket := lease.ticket) is not None)
 
 
 def _tell_workers() -> None:

@@ -67,7 +67,7 @@ class WorkerPlacement:
 
 @dataclass(frozen=True)
 class WorkerTask:
-    """What a process does, at its place.
+    """What a process does, at its placement.
 
     isolated, limit_s: as in `decoder_pool.decoding`. jobs: as in `LocalExecutor`.
     prepare: called in the process before everything else; it is pickled, so it must be a function of a module.
@@ -82,7 +82,7 @@ class WorkerTask:
 
     @property
     def on_this_device(self) -> Description:
-        """The description for the device of this place, as it is called in the process."""
+        """The description for the device of its placement, as it is called in the process."""
         return replace(self.description, network=replace(self.description.network, device=self.placement.own_device))
 
 

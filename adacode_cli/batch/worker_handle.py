@@ -170,7 +170,7 @@ class WorkerHandle(ABC):
             raise error from WorkerTraceback(f"in the worker for {self._place}:\n{trace}")
         if kind == "ready":
             self.is_ready = True
-        elif kind == "without-place":
+        elif kind == "without-room":
             self.is_awaited = False
         elif kind == "begun":
             self.waiting_there.discard(content[0])

@@ -16,6 +16,7 @@ from adacode_cli.cli.boundary import came_from
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, naming_of
 from adacode_cli.errors import UsageError, WeightsError, translated
+from adacode_cli.storage.path import is_address, is_remote
 
 if TYPE_CHECKING:
     from adacode_cli.batch.cluster.carried import CarriedFiles
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from adacode_cli.batch.description import Description
     from adacode_cli.batch.worker import WorkerPlacement
 
-_LOCAL_ONLY, _RAY_ONLY = ("processes",), ("address", "num_workers")
+_LOCAL_ONLY, _RAY_ONLY = ("processes",), ("address", "num_workers", "worker_cpus")
 _FILES_TO_LOOK_FOR = 64
+_ONE_IMAGE = "Leave out --engine ray: one image is restored by one device."
 _DEVICES = ("auto", "cpu", "cuda", "all")
 
 
@@ -57,27 +59,59 @@ def check_cluster(options: RestoreOptions) -> None:
 
 def check_inputs(inputs: Sequence[str], options: RestoreOptions, request: Request) -> None:
     """Raises UsageError for one image, which a cluster cannot divide, and for standard input."""
-    hint = "Leave out --engine ray: one image is restored by one device."
     if options.from_file is None and is_stdin(list(inputs)):
-        raise UsageError("--engine ray cannot be used with '-', because standard input is one image", hint=hint)
-    is_one = len(inputs) == 1 and os.path.isfile(inputs[0])  # noqa: PTH113 (no error for a long name)
+        raise UsageError("--engine ray cannot be used with '-', because standard input is one image", hint=_ONE_IMAGE)
+    is_one = len(inputs) == 1 and _is_file(inputs[0])
     if is_one or naming_of(options, request).names_one_file():
-        raise UsageError("--engine ray needs a directory or several images, and there is one image", hint=hint)
+        raise _one_image()
+
+
+def check_address(paths: Sequence[Path], options: RestoreOptions) -> None:
+    """As `check_inputs`, for an address that is there."""
+    from adacode_cli.storage.objects import is_folder
+
+    is_one = options.engine == "ray" and options.from_file is None and len(paths) == 1
+    if is_one and is_remote(paths[0]) and not is_folder(paths[0]):
+        raise _one_image()
+
+
+def _one_image() -> UsageError:
+    what = "--engine ray needs a directory or several images, and there is one image"
+    return UsageError(what, hint=_ONE_IMAGE)
+
+
+def _is_file(text: str) -> bool:
+    return not is_address(text) and os.path.isfile(text)  # noqa: PTH113 (no error for a long name)
 
 
 def request_of(
     options: RestoreOptions, description: Description, inputs: Sequence[Path], here: Sequence[WorkerPlacement]
 ) -> ClusterRequest:
-    """What a run asks of a cluster. here: the places of this machine, for its own cluster. Raises WeightsError."""
+    """What a run asks of a cluster. inputs: with the masks. here: the placements on this machine, for its own cluster.
+
+    Raises WeightsError.
+    """
     from adacode_cli.batch.cluster.executor import ClusterRequest
 
     carried = carried_by(description) if options.address is not None else None
     device = "auto" if options.device == "all" else options.device
-    return ClusterRequest(options.address, options.num_workers, device, tuple(here), carried, _to_look_for(inputs))
+    local = [path for path in inputs if not is_remote(path)]
+    places = (options.output, options.save_weights_map, options.quarantine)
+    is_local = bool(local) or any(place is not None and not is_remote(place) for place in places)
+    return ClusterRequest(
+        options.address,
+        options.num_workers,
+        device,
+        tuple(here),
+        carried,
+        _to_look_for(local),
+        is_local,
+        options.worker_cpus,
+    )
 
 
 def _to_look_for(inputs: Sequence[Path]) -> tuple[str, ...]:
-    """What every machine must see before the run begins: the folders, and a few of very many files."""
+    """Which local files every machine must see before the run begins: the folders, and a few of very many files."""
     folders = [path for path in inputs if path.is_dir()]
     files = [path for path in inputs if not path.is_dir()]
     return tuple(str(path) for path in (*folders, *files[:_FILES_TO_LOOK_FOR]))
@@ -95,16 +129,16 @@ def carried_by(description: Description) -> CarriedFiles | None:
 
     files: dict[str, bytes] = {}
     weights = detector = ""
-    place = None
+    location = None
     with suppress(WeightsError):  # The workers say what is wrong with the name.
-        place = parse(description.network.weights, catalogue_file.load(None))
-    if isinstance(place, LocalFile):
-        weights = f"weights/{place.path.name}"
-        files |= _read("weights", [place.path, *_beside(place.path)])
-    elif isinstance(place, LocalBundle):
-        folder = place.path.absolute().name or "bundle"
-        weights = f"{folder}/{place.name}" if place.name else folder
-        files |= _read(folder, [place.path / catalogue_file.FILE_NAME, *open_bundle(place).all_paths()])
+        location = parse(description.network.weights, catalogue_file.load(None))
+    if isinstance(location, LocalFile):
+        weights = f"weights/{location.path.name}"
+        files |= _read("weights", [location.path, *_beside(location.path)])
+    elif isinstance(location, LocalBundle):
+        folder = location.path.absolute().name or "bundle"
+        weights = f"{folder}/{location.name}" if location.name else folder
+        files |= _read(folder, [location.path / catalogue_file.FILE_NAME, *open_bundle(location).all_paths()])
     if description.detection is not None and description.detection.detector.endswith(".safetensors"):
         path = Path(description.detection.detector)
         detector = f"detector/{path.name}"

@@ -4,6 +4,7 @@ workers of a cluster (`cli.cluster`).
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from adacode_cli.cli.loading import pinned
 from adacode_cli.cli.process import protect_stderr
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.streams import show_warnings_only_if
-from adacode_cli.errors import UsageError
+from adacode_cli.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.description import Description
@@ -94,9 +95,9 @@ def on_cluster(
 
 
 def _here(options: RestoreOptions) -> tuple[WorkerPlacement, ...]:
-    """The places of a cluster of this machine: each GPU, or the CPU once or `num_workers` times.
+    """The placements in a cluster of this machine: each GPU, or the CPU once or `num_workers` times.
 
-    Raises UsageError, and DeviceError for a GPU that is not there.
+    Raises UsageError, and DeviceError for a GPU, or CPUs, that are not there.
     """
     from adacode_cli.engine.device import choose_device
 
@@ -106,7 +107,7 @@ def _here(options: RestoreOptions) -> tuple[WorkerPlacement, ...]:
     placements = placements_of(several)
     device = placements[0].device
     if device == "cpu":
-        return tuple(placements_of(replace(several, processes=options.num_workers)))
+        return _on_cpus(several, options.num_workers, options.worker_cpus)
     if not device.startswith("cuda"):
         hint = "Use --device cpu, or leave out --engine ray."
         raise UsageError(f"--engine ray cannot use the device {device}", hint=hint)
@@ -116,6 +117,20 @@ def _here(options: RestoreOptions) -> tuple[WorkerPlacement, ...]:
     return tuple(replace(one, device="cuda") for one in placements[: options.num_workers])
 
 
+def _on_cpus(options: RestoreOptions, num_workers: int | None, cpus: int | None) -> tuple[WorkerPlacement, ...]:
+    """Workers on the CPUs of this machine, with so many each."""
+    from adacode_cli.batch.worker import WorkerPlacement
+
+    if cpus is None:
+        return tuple(placements_of(replace(options, processes=num_workers)))
+    there = os.cpu_count() or 1
+    if cpus > there:
+        what = f"--worker-cpus {cpus}: this machine has {there} CPUs"
+        raise DeviceError(what, hint="Use a smaller number.")
+    workers = num_workers or there // cpus
+    return (WorkerPlacement("cpu", cpus, max(workers, there // cpus)),) * workers
+
+
 def prepare_worker(*, is_verbose: bool) -> None:
     """Called in each process of a run: its standard error is that of the run, with the same rules for what is shown."""
     protect_stderr()
@@ -123,7 +138,7 @@ def prepare_worker(*, is_verbose: bool) -> None:
 
 
 def placed(options: RestoreOptions, description: Description) -> tuple[Description, list[WorkerPlacement]]:
-    """(the description for the first of several places, the places; none if the options do not ask for several).
+    """(the description for the first of several placements, all of them; none if the options do not ask for several).
 
     Raises UsageError, DeviceError.
     """

@@ -6,6 +6,7 @@ Importing this module imports neither torch nor NumPy nor an image library; comm
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -106,7 +107,10 @@ def main() -> None:
     process.prepare()
     if not _A_WIDTH.fullmatch(os.environ.get("COLUMNS", "80")):
         del os.environ["COLUMNS"]  # with a width of 0 nothing would be shown, not even errors
-    sys.exit(guarded(_run))
+    exit_code = guarded(_run)
+    # At its end the interpreter would visit every object of torch and Ray, which takes up to a second.
+    gc.freeze()
+    sys.exit(exit_code)
 
 
 def _run(invocation: Invocation) -> None:

@@ -30,6 +30,15 @@ def verbosity(help: str, panel: str | None = None) -> Any:  # noqa: ANN401 (as t
     return typer.Option("--verbose", "-v", count=True, metavar="", rich_help_panel=panel, show_default=False, help=help)
 
 
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT",
+        help="Images and directories (searched through all levels), local or as addresses (s3://BUCKET/FOLDER), or - "
+        "for one image on standard input.",
+        show_default=False,
+    ),
+]
 Weights = Annotated[
     str,
     typer.Option(

@@ -15,7 +15,7 @@ import typer
 
 from adacode_cli.cli.again import words_again
 from adacode_cli.cli.boundary import SOURCES, came_from, interruptions_named, invocation_of, say_last_words
-from adacode_cli.cli.cluster import check_cluster, check_inputs, for_the_engine
+from adacode_cli.cli.cluster import check_address, check_cluster, check_inputs, for_the_engine
 from adacode_cli.cli.configuration import set_elsewhere
 from adacode_cli.cli.console import Console, console_for
 from adacode_cli.cli.dry_run import dry_run
@@ -24,11 +24,11 @@ from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.option_values import shard_of
-from adacode_cli.cli.options import flag, with_option_groups
+from adacode_cli.cli.options import Inputs, flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.readiness import check_ready
 from adacode_cli.cli.remote_options import check_addresses, check_no_address
-from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
+from adacode_cli.cli.restore_options import Denoise, RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, foresight_of, naming_of, note_empty_part, plan_of, trees_of
 from adacode_cli.cli.signals import say_at_a_signal
 from adacode_cli.cli.size_options import SizeOptions, Strength
@@ -280,6 +280,7 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request, places:
     check_addresses(paths, options, request)
     naming_of(options, request).check(paths)
     check_ready(inputs, options, request)
+    check_address(paths, options)
     if options.watch:
         return watch_folders(paths, options, request, places)
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
@@ -303,7 +304,7 @@ def _run(paths: list[Path], options: RestoreOptions, request: Request, console: 
     with (
         trees.held(roots, shard, partial(console.note, "store")),
         console,
-        executing(options, description, console, paths) as (executor, weights),
+        executing(options, description, console, (*paths, *request.mask_paths)) as (executor, weights),
     ):
         if plan.has_tree:
             with console.waiting("looking for results that exist"):

@@ -35,16 +35,6 @@ _AGAIN = NoEffectOnResult("It sets what is done with outputs that exist.")
 _WEIGHTS = NoEffectOnResult("The journal has the digest of the weights themselves.")
 
 
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT",
-        help="Images and directories (searched through all levels), local or as addresses (s3://BUCKET/FOLDER), or - "
-        "for one image on standard input.",
-        show_default=False,
-    ),
-]
-
 Denoise = Annotated[
     float,
     typer.Option(
@@ -312,6 +302,17 @@ class RestoreOptions(KeptOptions):
             max=4096,
             metavar="N",
             help="With --engine ray: the number of workers. Default: one for each GPU; without GPUs, for each machine.",
+            show_default=False,
+        ),
+        _HOW,
+    ] = None
+    worker_cpus: Annotated[
+        int | None,
+        _model(
+            min=1,
+            max=4096,
+            metavar="N",
+            help="With --engine ray: CPUs of each worker. Default: without GPUs, its share of those of its machine.",
             show_default=False,
         ),
         _HOW,

@@ -65,7 +65,8 @@ def watch_folders(inputs: list[Path], options: RestoreOptions, request: Request,
         present = [] if options.skip_existing else watched.search().jobs
         trees.check_options(present)
     interval_s = DEFAULT_INTERVAL_S if options.watch_interval is None else options.watch_interval
-    with console, executing(options, description_of(options, request), console, inputs) as (executor, weights):
+    seen_by_all = (*inputs, *request.mask_paths)
+    with console, executing(options, description_of(options, request), console, seen_by_all) as (executor, weights):
         trees.with_weights(weights, present)
         del present
         with logged(options.log_file, console.on_event) as log:

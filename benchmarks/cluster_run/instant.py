@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Sequence
 
@@ -18,8 +19,9 @@ class InstantActor(WorkerActor):
         """Who this worker is."""
         return super().introduce()
 
-    def begin(self, _task: bytes, _carried: object) -> None:
+    def begin(self, task: bytes, _carried: object, _is_first: bool) -> None:
         """Starts the work that is none."""
+        self._run.token = pickle.loads(task).token
         threading.Thread(target=self._work, daemon=True).start()
 
     def give(self, given: Sequence[Given]) -> None:

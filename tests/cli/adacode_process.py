@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from warm_program import WarmProgram
+from warm_program import Started, WarmProgram
 
 ROOT = Path(__file__).parent.parent.parent
 FAKE = [sys.executable, str(Path(__file__).parent / "fake_program.py")]
 REAL = [sys.executable, "-m", "adacode_cli"]
 _TIMEOUT_S = 300
+# With these words, a run starts processes that find the program by how it was started itself.
+_STARTING_OTHERS = {"--processes", "--engine"}
 
 
 @cache
@@ -56,6 +58,15 @@ def write_noise(folder: Path, name: str, size: tuple[int, int] = (24, 16)) -> Pa
     return path
 
 
+def own_terminal() -> None:
+    """For `preexec_fn`, with a new session: standard input is a terminal, and its keys send signals."""
+    import fcntl
+    import termios
+
+    default_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def default_signals() -> None:
     """For `preexec_fn`: tests in the background ignore SIGINT, or below nohup SIGHUP, and children inherit that."""
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -77,7 +88,7 @@ class Program:
     def __call__(self, *arguments: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
         """A run to its end, forked from a process that has the libraries, or a fresh one where a fork would differ."""
         wanted = environment(**env)
-        if self.command in (REAL, FAKE) and hasattr(os, "fork") and (warm := _warm()).can_run_in(wanted):
+        if warm := self._warm_one(wanted):
             place = {"directory": self.directory, "environment": wanted}
             return warm.run(self.command[1:], arguments, **place, stdin=stdin, timeout_s=_TIMEOUT_S)
         return subprocess.run(
@@ -90,7 +101,18 @@ class Program:
             check=False,
         )
 
-    def start(self, *arguments: str, env: dict[str, str] | None = None, **options) -> subprocess.Popen[bytes]:
+    def start(
+        self, *arguments: str, env: dict[str, str] | None = None, fresh: bool = False, **options
+    ) -> subprocess.Popen[bytes]:
+        """A run that goes on. fresh: by an interpreter of its own, also where a fork would do."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        where = {"cwd": self.directory, "env": environment(**(env or {}))}
-        return subprocess.Popen([*self.command, *arguments], **where, **pipes)
+        wanted = environment(**(env or {}))
+        starts_others = not _STARTING_OTHERS.isdisjoint(arguments)
+        if not (fresh or starts_others) and Started.can_start_with(pipes) and (warm := self._warm_one(wanted)):
+            return warm.start(self.command[1:], arguments, directory=self.directory, environment=wanted, **pipes)
+        return subprocess.Popen([*self.command, *arguments], cwd=self.directory, env=wanted, **pipes)
+
+    def _warm_one(self, wanted: dict[str, str]) -> WarmProgram | None:
+        """The process to fork from, if a fork does what a fresh interpreter would do."""
+        is_usual = self.command in (REAL, FAKE) and hasattr(os, "fork")
+        return warm if is_usual and (warm := _warm()).can_run_in(wanted) else None

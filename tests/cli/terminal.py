@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pyte
-from adacode_process import Program, default_signals
+from adacode_process import Program, own_terminal
 
 _ENDS_WITHIN_S = 120
 CTRL_C = b"\x03"
@@ -45,18 +45,17 @@ def seen(
     rows: int = 24,
     look: Look = lambda _lines: None,
     env: dict[str, str] | None = None,
+    fresh: bool = False,
 ) -> Seen:
-    """Runs the program to its end in a terminal of this size. env: further variables."""
+    """Runs the program to its end in a terminal of this size. env: further variables. fresh: as in `Program.start`."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def begin() -> None:
-        default_signals()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
     variables = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": str(rows)} | (env or {})
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    process = program.start(*arguments, env=variables, start_new_session=True, preexec_fn=begin, **streams)
+    process = program.start(
+        *arguments, env=variables, fresh=fresh, start_new_session=True, preexec_fn=own_terminal, **streams
+    )
     os.close(theirs)
     try:
         return _watched(process, ours, pyte.Screen(columns, rows), look)

@@ -242,7 +242,7 @@ def once_there_is(what: str) -> Look:
 )
 def test_ctrl_c_while_something_is_loaded_has_a_last_line_too(real_adacode, photo, arguments, status, last):
     photo("p/a.png")
-    found = seen(real_adacode, *arguments, columns=80, look=once_there_is(status))
+    found = seen(real_adacode, *arguments, columns=80, look=once_there_is(status), fresh=True)
     if found.returncode != 130:  # It was faster than the finger.
         assert "interrupted" not in "".join(found.last)
         return
@@ -310,7 +310,7 @@ def test_a_download_has_a_bar_and_ctrl_c_a_last_line(real_adacode, tmp_path, ser
 def test_what_takes_long_says_what_it_does(real_adacode, photo, arguments):
     """While libraries and weights are loaded, and while files are hashed."""
     photo("p/a.png")
-    found = seen(real_adacode, *arguments, columns=60)
+    found = seen(real_adacode, *arguments, columns=60, fresh=True)
     assert found.returncode == 0
     statuses = [line for lines in found.pictures for line in lines if line.endswith("…")]
     assert statuses

@@ -29,6 +29,22 @@ def main():
 """
 
 
+DECODES = """
+import os, signal, sys
+def main():
+    from adacode_cli.imaging.decoder_pool import decoding
+    data = sys.stdin.buffer.read()
+    with decoding(isolated=True) as decode:
+        print(decode(data, name="a").pixels.shape)
+        (process,) = (one._process for one in decode._processes)
+        print(type(process).__name__, process.pid != os.getpid(), os.getpgid(process.pid) == process.pid)
+        os.kill(process.pid, signal.SIGSEGV)
+        print(process.wait(60), process.wait(), decode(data, name="a").pixels.shape)
+        (process,) = (one._process for one in decode._processes if one._process is not process)
+    print(process.wait(), end="")
+"""
+
+
 @pytest.fixture(scope="module")
 def warm():
     return WarmProgram(environment())
@@ -62,6 +78,19 @@ def test_it_is_what_subprocess_gives(warm, script, tmp_path, arguments, code, ou
     assert found.stderr.splitlines()[-1:] == plain.stderr.splitlines()[-1:]
 
 
+def test_files_are_decoded_in_processes_that_can_crash_and_end_with_the_run(warm, photo, tmp_path):
+    script, data = tmp_path / "decodes.py", photo("a.png").read_bytes()
+    script.write_text(DECODES)
+    env = environment()
+    found = warm.run([str(script)], (), directory=tmp_path, environment=env, stdin=data, timeout_s=60)
+    plain = subprocess.run(
+        [sys.executable, "-c", DECODES + "main()"], input=data, capture_output=True, check=False, env=env
+    )
+    lines = ["(16, 24, 3)", "{} True True", "-11 -11 (16, 24, 3)", "-9"]
+    assert (found.stdout.decode().split("\n"), found.stderr) == ([one.format("_Decoder") for one in lines], b"")
+    assert plain.stdout.decode().split("\n") == [one.format("Popen") for one in lines]
+
+
 @pytest.mark.parametrize("how", ["leave", "stay"])
 def test_it_does_not_wait_for_ever(warm, script, tmp_path, how):
     place = {"directory": tmp_path, "environment": environment()}
@@ -70,7 +99,7 @@ def test_it_does_not_wait_for_ever(warm, script, tmp_path, how):
 
 
 @pytest.mark.parametrize(
-    "more", [{"LC_ALL": "C"}, {"PYTHONUTF8": "0"}, {"OMP_NUM_THREADS": "3"}, {"LD_PRELOAD": "x"}, {"TERM": "xterm"}]
+    "more", [{"LC_ALL": "C"}, {"PYTHONUTF8": "0"}, {"OMP_NUM_THREADS": "3"}, {"LD_PRELOAD": "x"}, {"PYTHONPATH": "x"}]
 )
 def test_what_an_interpreter_reads_when_it_starts_needs_a_fresh_one(warm, more):
     assert not warm.can_run_in(environment(**more))

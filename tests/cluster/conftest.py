@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import socket
 import sys
 
 import pytest
@@ -24,12 +26,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="the package ray is not installed (adacode-cli[ray])"))
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two machines with two CPUs each, with the real network."""
-    running = Cluster()
+@pytest.fixture(scope="session")
+def store_env():
+    """With which a program reaches the store of `test_cluster_store.py`, whether it runs or not."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST",
+        "AWS_SECRET_ACCESS_KEY": "a-secret-that-nobody-prints",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+@pytest.fixture(scope="session")
+def _cluster(store_env):
+    running = Cluster(**store_env)
     yield running
     running.close()
+
+
+@pytest.fixture
+def cluster(_cluster):
+    """Two machines with two CPUs each. All tests use the same ones."""
+    yield _cluster
+    _cluster.have(2)
 
 
 @pytest.fixture

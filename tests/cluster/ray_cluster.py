@@ -21,32 +21,42 @@ PATIENCE_S = 300.0  # no machine is too slow for this
 
 
 class Cluster:
-    """The cluster of `two_nodes.py`. env: with which a driver can connect."""
+    """The cluster of `two_machines.py`. env: with which a driver can connect. variables: those of all machines."""
 
     def __init__(self, **variables: str) -> None:
         password = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self.env = {"PYTHONPATH": FAULTY, **password}
+        self.env = {"RAY_USAGE_STATS_ENABLED": "0", **password}
+        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": FAULTY, "FAULTY": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "two_nodes.py")],
+            [sys.executable, str(HERE / "two_machines.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", **self.env, **variables},
+            env={**os.environ, **own, **self.env, **variables},
         )
         self.address = self._process.stdout.readline().strip()
         assert self.address, "the cluster did not start"
-        self.gain()
-        self.gain()
+        self._number = 0
+        self.have(2)
 
     def gain(self, **variables: str) -> None:
         """One more machine with two CPUs."""
         self._say("gain " + " ".join(f"{name}={value}" for name, value in variables.items()))
+        self._number += 1
 
     def lose(self) -> None:
         """The machine that came last is gone."""
         self._say("lose")
+        self._number -= 1
+
+    def have(self, number: int) -> None:
+        """There are so many machines with CPUs."""
+        while self._number > number:
+            self.lose()
+        while self._number < number:
+            self.gain()
 
     def _say(self, command: str) -> None:
         self._process.stdin.write(f"{command}\n")

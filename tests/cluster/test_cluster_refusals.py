@@ -18,7 +18,7 @@ from ray_cluster import FAULTY, comes
 
 from adacode_cli.batch.cluster import actor, carried, probe, sameness
 from adacode_cli.batch.cluster.carried import CarriedFiles
-from adacode_cli.batch.cluster.connection import Node, resolved
+from adacode_cli.batch.cluster.connection import Machine, resolved
 from adacode_cli.batch.cluster.executor import ClusterRequest, placements_on
 from adacode_cli.batch.cluster.ray_worker import Needs
 from adacode_cli.batch.description import Description, NetworkDescription
@@ -53,6 +53,7 @@ def nobody() -> str:
         (("p/00.png", "-o", "a.png", *RAY), 2, "--engine ray needs a directory or several images"),
         (("p", "--address", "auto"), 2, "--address has no effect without --engine ray"),
         (("p", "--num-workers", "2"), 2, "--num-workers has no effect without --engine ray"),
+        (("p", "--worker-cpus", "2"), 2, "--worker-cpus has no effect without --engine ray"),
         (("p", "--processes", "2", *RAY), 2, "--processes has no effect with --engine ray"),
         (("p", "--device", "cuda:1", *RAY), 2, "--device cuda:1 cannot be used with --engine ray"),
         (("p", "--engine", "spark"), 2, "--engine"),
@@ -78,21 +79,21 @@ def test_without_the_package_the_extra_is_named(adacode, two, tmp_path):
 @pytest.mark.parametrize("address", ["nobody", "no address", "ray://127.0.0.1:10001"])
 def test_an_address_of_no_cluster(adacode, two, tmp_path, address):
     address = nobody() if address == "nobody" else address
-    process = adacode.start("sr", "p", *RAY, "--address", address, "--weights", "nearest")
-    text = process.communicate()[1].decode()
-    assert process.returncode == 2
+    result = adacode("sr", "p", *RAY, "--address", address, "--weights", "nearest")
+    text = result.stderr.decode()
+    assert result.returncode == 2
     assert f"--address {address}: " in " ".join(text.split())
     assert "Traceback" not in text
     assert not (tmp_path / "p-sr-x4").exists()
 
 
 def test_a_server_that_is_no_cluster(monkeypatch):
-    monkeypatch.setattr(probe, "_LIMIT_S", 3.0)
+    monkeypatch.setattr(probe, "_LIMIT_S", 1.5)
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(UsageError) as raised:
             resolved(address)
-    assert f"the cluster at {address} cannot be used: it has not answered within 3 s" in str(raised.value)
+    assert f"the cluster at {address} cannot be used: it has not answered within 1.5 s" in str(raised.value)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc as Linux has it")
@@ -139,42 +140,67 @@ def test_a_gpu_that_this_machine_has_not_is_refused(monkeypatch):
 
 def test_what_differs_is_named():
     ours = {"adacode": "1", "torch": "2.9.0", "rawpy": "0.24"}
-    sameness.require_same("node", dict(ours), ours)
+    sameness.require_same("host", dict(ours), ours)
     with pytest.raises(UsageError) as raised:
-        sameness.require_same("node", {"adacode": "1", "torch": "2.8.0", "pillow-heif": "1.0"}, ours)
+        sameness.require_same("host", {"adacode": "1", "torch": "2.8.0", "pillow-heif": "1.0"}, ours)
     said = str(raised.value)
-    assert said.startswith("node has other versions than this machine: torch 2.8.0 (here 2.9.0)")
+    assert said.startswith("host has other versions than this machine: torch 2.8.0 (here 2.9.0)")
     assert "rawpy not at all (here 0.24)" in said
     assert "pillow-heif 1.0 (here not at all)" in said
     assert {"adacode", "Python", "torch", "numpy", "pillow"} <= sameness.versions().keys()
 
 
 @pytest.mark.parametrize(
-    ("nodes", "request_", "expected"),
+    ("machines", "request_", "expected"),
     [
-        ([Node(8, 0), Node(4, 0)], ClusterRequest("a", None), [("cpu", 8, 1), ("cpu", 4, 1)]),
-        ([Node(8, 0), Node(4, 0)], ClusterRequest("a", 3), [("cpu", 4, 2), ("cpu", 4, 2), ("cpu", 4, 1)]),
-        ([Node(2, 0)], ClusterRequest("a", 3), [("cpu", 1, 3)] * 3),
-        ([Node(16, 8), Node(8, 0)], ClusterRequest("a", None), [("cuda", None, 8)] * 8),
-        ([Node(16, 8), Node(8, 0)], ClusterRequest("a", 1, "cpu"), [("cpu", 16, 1)]),
+        ([Machine(8, 0), Machine(4, 0)], ClusterRequest("a", None), [("cpu", 8, 1), ("cpu", 4, 1)]),
+        ([Machine(8, 0), Machine(4, 0)], ClusterRequest("a", 3), [("cpu", 4, 2), ("cpu", 4, 2), ("cpu", 4, 1)]),
+        ([Machine(2, 0)], ClusterRequest("a", 3), [("cpu", 1, 3)] * 3),
+        ([Machine(16, 8), Machine(8, 0)], ClusterRequest("a", None), [("cuda", None, 8)] * 8),
+        ([Machine(16, 8), Machine(8, 0)], ClusterRequest("a", 1, "cpu"), [("cpu", 16, 1)]),
+        (
+            [Machine(9, 0), Machine(4, 0)],
+            ClusterRequest("a", None, worker_cpus=4),
+            [("cpu", 4, 2)] * 2 + [("cpu", 4, 1)],
+        ),
+        ([Machine(8, 0), Machine(2, 0)], ClusterRequest("a", 1, worker_cpus=4), [("cpu", 4, 2)]),
+        ([Machine(8, 0), Machine(8, 0)], ClusterRequest("a", 2, worker_cpus=2), [("cpu", 2, 4)] * 2),
     ],
 )
-def test_workers_are_placed_by_what_machines_have(nodes, request_, expected):
-    found = placements_on(nodes, request_)
+def test_workers_are_placed_by_what_machines_have(machines, request_, expected):
+    found = placements_on(machines, request_)
     assert [(place.device, place.threads, place.processes) for place, _ in found] == expected
     assert all(needs == (Needs(2, 1) if place.device == "cuda" else Needs(place.threads)) for place, needs in found)
 
 
 def test_a_worker_of_a_cpu_is_asked_for_on_the_machine_that_has_its_share():
-    found = placements_on([Node(8, 0, "large"), Node(2, 0, "small")], ClusterRequest("a", 3))
-    assert [needs for _, needs in found] == [Needs(2, node="large")] * 3
-    found = placements_on([Node(8, 0, "large"), Node(4, 0, "small")], ClusterRequest("a", None))
-    assert [needs for _, needs in found] == [Needs(8, node="large"), Needs(4, node="small")]
+    found = placements_on([Machine(8, 0, "large"), Machine(2, 0, "small")], ClusterRequest("a", 3))
+    assert [needs for _, needs in found] == [Needs(2, machine="large")] * 3
+    found = placements_on([Machine(8, 0, "large"), Machine(4, 0, "small")], ClusterRequest("a", None))
+    assert [needs for _, needs in found] == [Needs(8, machine="large"), Needs(4, machine="small")]
+
+
+def test_workers_with_cpus_of_their_own_leave_the_rest_to_others():
+    found = placements_on([Machine(8, 0, "a"), Machine(8, 0, "b")], ClusterRequest("a", 3, worker_cpus=2))
+    assert [needs for _, needs in found] == [Needs(2, machine="a")] * 2 + [Needs(2, machine="b")]
+    found = placements_on([Machine(32, 4)], ClusterRequest("a", None, worker_cpus=6))
+    assert [needs for _, needs in found] == [Needs(6, 1)] * 4
+    with pytest.raises(DeviceError, match=r"--worker-cpus 9: no machine of the Ray cluster has so many CPUs; .* has 8"):
+        placements_on([Machine(8, 0)], ClusterRequest("a", None, worker_cpus=9))
+
+
+def test_workers_with_cpus_of_their_own_on_this_machine(monkeypatch):
+    monkeypatch.setattr(executing.os, "cpu_count", lambda: 8)
+    options = RestoreOptions(device="cpu", engine="ray", worker_cpus=3)
+    assert executing._here(options) == (WorkerPlacement("cpu", 3, 2),) * 2
+    assert executing._here(replace(options, num_workers=1)) == (WorkerPlacement("cpu", 3, 2),)
+    with pytest.raises(DeviceError, match="--worker-cpus 9: this machine has 8 CPUs"):
+        executing._here(replace(options, worker_cpus=9))
 
 
 def test_a_gpu_that_no_machine_has_is_refused():
     with pytest.raises(DeviceError, match="no machine of the Ray cluster offers a GPU"):
-        placements_on([Node(8, 0)], ClusterRequest("a", None, "cuda"))
+        placements_on([Machine(8, 0)], ClusterRequest("a", None, "cuda"))
 
 
 def test_files_of_weights_are_unpacked_once_and_compared(tmp_path, monkeypatch):

@@ -8,8 +8,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from ray_cluster import FAULTY, PATIENCE_S
-from test_cluster_runs import tree
 
 from adacode_cli import atomic
 from adacode_cli.batch.claims import Claims, claim_path, own_token
@@ -121,13 +119,3 @@ def test_marks_leave_nothing(tmp_path):
     with marked([tmp_path / "new" / "maps", tmp_path / "kept"]) as marks:
         assert len(marks) == 2
     assert [path.name for path in tmp_path.rglob("*")] == ["kept", "map.png"]
-
-
-def test_folders_beside_the_tree_are_written_and_have_no_marks(adacode, photos, tmp_path):
-    photos(24, 24)
-    more = ("--engine", "ray", "--weights", "black", "--quarantine", "refused")
-    process = adacode.start("sr", "p", *more, env={"PYTHONPATH": FAULTY, "FAULTY": "1"})
-    _, stderr = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, stderr
-    assert sorted(tree(tmp_path / "p-sr-x4")) == ["00.png", "01.png"]
-    assert not (tmp_path / "refused").exists()

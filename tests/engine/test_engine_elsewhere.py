@@ -10,8 +10,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from test_engine_exact import NETWORKS
-from tiny_networks import LAYOUTS, photograph
+from tiny_networks import LAYOUTS, network_of, photograph
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -55,7 +54,7 @@ def elsewhere(monkeypatch):
     """A runner of a layout on the device that stands for a GPU, which has 8 GB."""
 
     def made(layout, tile="auto", precision="fp32"):
-        return Runner(copy.deepcopy(NETWORKS[layout]), META, RunOptions(precision, tile))
+        return Runner(copy.deepcopy(network_of(layout)), META, RunOptions(precision, tile))
 
     monkeypatch.setattr(passage_module, "free_bytes", lambda _: 8 << 30)
     monkeypatch.setattr(runner_module, "Outbox", Sent)

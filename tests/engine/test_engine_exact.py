@@ -9,7 +9,19 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_networks import ATTENTIVE, CPU, LAYOUTS, detail_canvas, for_task, lively, photograph, psnr, tensor, whole
+from tiny_networks import (
+    ATTENTIVE,
+    CPU,
+    LAYOUTS,
+    detail_canvas,
+    for_task,
+    lively,
+    network_of,
+    photograph,
+    psnr,
+    tensor,
+    whole,
+)
 
 from adacode_cli.engine.halves import coded, halves_of, run_decoder, run_encoder
 from adacode_cli.engine.maps import Grid
@@ -21,7 +33,6 @@ from adacode_cli.model.blocks import Sums
 from adacode_cli.model.input import pad_mirrored, padded_size, prepare_input
 
 every_layout = pytest.mark.parametrize("layout", LAYOUTS)
-NETWORKS = {name: lively(config) for name, config in LAYOUTS.items()}
 SIZES = [(1, 1), (1, 150), (97, 3), (70, 133), (129, 65)]
 
 
@@ -56,7 +67,7 @@ def by_tiles(net, x, encoder=None, decoder=None):
 @every_layout
 @pytest.mark.parametrize("size", SIZES)
 def test_tiles_of_64_pixels_give_what_the_whole_gives(layout, size):
-    net = NETWORKS[layout]
+    net = network_of(layout)
     scale, stride = net.config.scale, net.config.latent_stride
     x = tensor(net.config, *(-(-side // scale) for side in size))
     wanted, found = whole(net, x), Runner(net, CPU, RunOptions("fp32", 64)).run(x, deep=False)
@@ -75,7 +86,7 @@ def test_tiles_of_64_pixels_give_what_the_whole_gives(layout, size):
 @given(st.sampled_from(list(LAYOUTS)), st.integers(1, 90), st.integers(1, 90), st.integers(0, 99))
 def test_any_cut_of_either_half_in_any_order_gives_what_the_whole_gives(layout, height, width, seed):
     """Tiles down to a single latent cell, far below what a plan would make."""
-    net, rng = NETWORKS[layout], random.Random(seed)
+    net, rng = network_of(layout), random.Random(seed)
     x = tensor(net.config, max(1, height // net.config.scale), max(1, width // net.config.scale), seed)
     grid = Grid.of(net.config, *x.shape[-2:])
     cuts = [cut(rng, Box(0, 0, grid.height, grid.width), 3) for _ in range(2)]
@@ -93,7 +104,7 @@ def test_any_cut_of_either_half_in_any_order_gives_what_the_whole_gives(layout, 
 @torch.inference_mode()
 def test_no_halo_is_wider_than_it_must_be(layout):
     """With a cell less on each side, a tile in the middle lacks a part of what it should make."""
-    net = NETWORKS[layout]
+    net = network_of(layout)
     part = halves_of(net, torch.float32).decoder
     side = 4 * part.whole.halo + 9
     grid = Grid(side, side, net.config.latent_stride, 1, 1)
@@ -113,7 +124,7 @@ def test_no_halo_is_wider_than_it_must_be(layout):
 
 @every_layout
 def test_short_precision_is_that_of_the_whole_pass(layout):
-    net = NETWORKS[layout]
+    net = network_of(layout)
     x = tensor(net.config, 150 // net.config.scale, 180 // net.config.scale)
     wanted = whole(net, x, "bf16").image_BCHW[0].float()
     for tile in (64, "none"):
@@ -124,7 +135,7 @@ def test_short_precision_is_that_of_the_whole_pass(layout):
 @every_layout
 def test_the_encoder_is_cut_the_same_way_whatever_tile_is_asked_for(layout):
     """Which makes the codes bit for bit the same, on devices too whose convolutions differ with the size."""
-    net = NETWORKS[layout]
+    net = network_of(layout)
     plans = [Runner(net, CPU, RunOptions("fp32", tile)).plan(700, 900, deep=False) for tile in (64, 200, "none")]
     assert len({plan.encoder for plan in plans}) == 1
     assert len({plan.decoder for plan in plans}) == 3

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,20 @@ from adacode_cli.engine.plan import Costs, Memory, RunOptions, plan_tiles, requi
 from adacode_cli.errors import DeviceError
 
 DEVICES = [CPU, torch.device("cuda")]
-PARTS = {name: halves_of(network(config), torch.float32) for name, config in LAYOUTS.items()}
 PLENTY = Memory(1 << 60, 1 << 60)
 layouts, tile_choices = st.sampled_from(list(LAYOUTS)), st.sampled_from(["auto", "none", 64, "100", 128, 1000])
+
+
+@cache
+def parts_of(layout):
+    """Encoder and decoder of a network of this layout. Not to be changed."""
+    return halves_of(network(LAYOUTS[layout]), torch.float32)
 
 
 def plan(layout, height, width, *, room=PLENTY, device=CPU, **options):
     config = LAYOUTS[layout]
     grid = Grid.of(config, height, width)
-    costs = Costs(PARTS[layout], config, grid, torch.float32, on_host=device == CPU)
+    costs = Costs(parts_of(layout), config, grid, torch.float32, on_host=device == CPU)
     return plan_tiles(costs, RunOptions(**options), device, room), grid
 
 
@@ -58,7 +64,7 @@ def test_what_fits_is_chosen_if_anything_does(layout, height, width, share, devi
         smallest, _ = plan(layout, height, width, device=device, room=room, tile=grid.smallest_tile * grid.cell_px)
         assert made.memory.fits(smallest.memory)
     assert len(made.decoder) >= len(easy.decoder)
-    assert not made.sampled or PARTS[layout].normalise
+    assert not made.sampled or parts_of(layout).normalise
 
 
 def test_tiles_of_an_image_are_about_the_same_size():
@@ -75,13 +81,13 @@ def test_memory_fragmentation_is_part_of_the_plan():
     def memory(num_tiles: int, *, on_host: bool) -> Memory:
         side = 400
         grid = replace(Grid.of(config, 8, 8), height=num_tiles * side, width=side)
-        costs = Costs(PARTS["compact sr ×4"], config, grid, torch.float32, on_host=on_host)
+        costs = Costs(parts_of("compact sr ×4"), config, grid, torch.float32, on_host=on_host)
         return costs.of((8, 8), (side, side), sampled=False)
 
     host = [memory(n, on_host=True).host_bytes for n in (3, 4, 5, 6)]
     grown = np.diff(host)
     assert grown[0] == pytest.approx(grown[2], rel=1e-6)
-    segment = PARTS["compact sr ×4"].decoder.whole
+    segment = parts_of("compact sr ×4").decoder.whole
     assert grown[1] - grown[0] == pytest.approx(segment.bytes_per_cell * 400 * (400 + 2 * segment.halo), rel=1e-6)
     assert memory(4, on_host=False).device_bytes == memory(5, on_host=False).device_bytes
 

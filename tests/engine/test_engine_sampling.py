@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_engine_exact import NETWORKS
-from tiny_networks import CPU, LAYOUTS, PUBLISHED, lively, psnr, tensor, varied
+from tiny_networks import CPU, LAYOUTS, PUBLISHED, lively, network_of, psnr, tensor, varied
 
 from adacode_cli.engine import passage as passage_module
 from adacode_cli.engine.halves import sample
@@ -32,7 +31,7 @@ def test_a_sampled_image_is_close_to_the_exact_one_and_its_codes_are_the_same(se
 
 @pytest.mark.parametrize("layout", [name for name, config in LAYOUTS.items() if config.norm == "none"])
 def test_without_normalisation_there_is_nothing_to_sample(layout):
-    net = NETWORKS[layout]
+    net = network_of(layout)
     x = tensor(net.config, 60, 50)
     assert torch.equal(run(net, x, "sampled", 64).image_CHW, run(net, x, "exact", 64).image_CHW)
 
@@ -56,6 +55,6 @@ def test_it_is_chosen_by_itself_only_where_maps_do_not_fit_and_reported(monkeypa
     result = run(net, x, "exact", 128)
     assert any("sample" in note and "--tiling sampled" in note for note in result.notes)
     assert torch.equal(result.image_CHW, run(net, x, "sampled", 128).image_CHW)
-    unnormalised = replace(NETWORKS["compact sr ×4"].config)
+    unnormalised = replace(network_of("compact sr ×4").config)
     monkeypatch.setattr(passage_module, "free_bytes", lambda _: 1)
-    assert run(NETWORKS["compact sr ×4"], tensor(unnormalised, 20, 20), "exact").notes == ()
+    assert run(network_of("compact sr ×4"), tensor(unnormalised, 20, 20), "exact").notes == ()

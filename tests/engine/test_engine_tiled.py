@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from test_engine_exact import NETWORKS
-from tiny_networks import CPU, detail_canvas, tensor
+from tiny_networks import CPU, detail_canvas, network_of, tensor
 
 from adacode_cli.engine.halves import halves_of, run_decoder, run_encoder
 from adacode_cli.engine.maps import Grid
@@ -71,7 +70,7 @@ def run(net, scarce, boxes, size=(40, 28), *, smallest_px=0):
 @pytest.mark.parametrize("boxes", [None, 24])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_out_of_memory_at_each_call_in_turn(layout, boxes):
-    net, undisturbed = NETWORKS[layout], Scarce()
+    net, undisturbed = network_of(layout), Scarce()
     wanted = run(net, undisturbed, boxes)
     step = max(1, undisturbed.num_calls // 40)
     for call in range(0, undisturbed.num_calls, step):
@@ -105,7 +104,7 @@ class Watching(Scarce):
 def test_the_largest_tiles_come_first():
     """What they leave of the heap is large enough for the others then."""
     watching = Watching()
-    run(NETWORKS["compact sr ×4"], watching, 16, (200, 280))
+    run(network_of("compact sr ×4"), watching, 16, (200, 280))
     assert all(areas == sorted(areas, reverse=True) for areas in watching.areas)
     assert any(len(set(areas)) > 2 for areas in watching.areas)
 
@@ -113,7 +112,7 @@ def test_the_largest_tiles_come_first():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_finished_is_not_computed_again(layout):
     """Sums that counted a tile twice, or a map that was added to twice, would show in the result; calls do too."""
-    net = NETWORKS[layout]
+    net = network_of(layout)
     whole, wanted = Scarce(), run(net, Scarce(), 16)
     run(net, whole, 16)
     late = Scarce({whole.num_calls - 1})
@@ -125,7 +124,7 @@ def test_what_is_finished_is_not_computed_again(layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_fixed_amount_of_memory_is_found_in_few_attempts(layout):
     """Later tiles and later steps are not tried in vain at a size that has failed."""
-    net = NETWORKS[layout]
+    net = network_of(layout)
     wanted = run(net, Scarce(), None)
     segments = halves_of(net, torch.float32).decoder
     halo = max(segments.whole.halo if not segments.normalises else s.halo for s in segments.separate)
@@ -139,7 +138,7 @@ def test_a_fixed_amount_of_memory_is_found_in_few_attempts(layout):
 def test_out_of_memory_at_the_smallest_tile(layout, error):
     scarce = Scarce(max_area=0, error=error)
     with pytest.raises(DeviceError, match=r"smallest tile.*no$") as caught:
-        run(NETWORKS[layout], scarce, None, smallest_px=32)
+        run(network_of(layout), scarce, None, smallest_px=32)
     assert caught.value.exit_code == 5
     assert caught.value.only_this_image
     assert "--precision bf16" in caught.value.hint
@@ -150,7 +149,7 @@ def test_out_of_memory_at_the_smallest_tile(layout, error):
 def test_other_errors_pass_through(error):
     scarce = Scarce({5}, error=error)
     with pytest.raises(type(error)):
-        run(NETWORKS["published inpaint"], scarce, 32)
+        run(network_of("published inpaint"), scarce, 32)
     assert scarce.num_calls == 6
 
 
@@ -176,12 +175,12 @@ def test_a_failed_attempt_holds_no_memory():
             return replace(step, run=run)
 
     scarce = Watched({3})
-    run(NETWORKS["compact sr ×4"], scarce, None)
+    run(network_of("compact sr ×4"), scarce, None)
     assert scarce.failed == 1
 
 
 def test_inputs_are_not_written_to():
-    net = NETWORKS["published inpaint"]
+    net = network_of("published inpaint")
     grid, parts = Grid.of(net.config, 40, 40), halves_of(net, torch.float32)
     image = torch.rand(3, grid.height * 4, grid.width * 4)
     kept = image.clone()

@@ -1,6 +1,7 @@
 """Networks of a few thousand weights, one for each way in which tiles can matter, and a source that hands them out."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -123,6 +124,12 @@ def lively(config, seed=0):
     return net
 
 
+@cache
+def network_of(layout):
+    """A lively network of this layout, the same for all tests. Not to be changed."""
+    return lively(LAYOUTS[layout])
+
+
 @torch.inference_mode()
 def whole(net, x, precision="fp32"):
     """What the plain forward pass makes of an image."""
@@ -153,10 +160,16 @@ def restorer(config=LOCAL, **options):
     return Restorer(TinyWeights(config), CPU, RunOptions(**{"precision": "fp32", **options}))
 
 
+@cache
+def _photographs():
+    """Two photographs beside each other: H×W×3."""
+    return np.concatenate([data.astronaut(), data.chelsea()[:, :300].repeat(2, 0)[:512, :300]], 1)
+
+
 def photograph(height, width, dtype=np.uint8, channels=3, seed=0):
     """A part of a real photograph: H×W×channels, or H×W for 1; a fourth channel is a soft oval."""
     rng = np.random.default_rng(seed)
-    whole = np.concatenate([data.astronaut(), data.chelsea()[:, :300].repeat(2, 0)[:512, :300]], 1)
+    whole = _photographs()
     top, left = (rng.integers(0, side - length + 1) for side, length in zip(whole.shape, (height, width), strict=False))
     image = whole[top : top + height, left : left + width].astype(np.float64) / 255
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]

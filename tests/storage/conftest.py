@@ -83,7 +83,7 @@ class Store:
         return {name: self.get(f"{prefix}/{name}") for name in names if ".adacode" not in name}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _server(tmp_path_factory):
     for name in ("s3fs", "boto3", "moto.server"):
         pytest.importorskip(name, reason=REASON)

@@ -29,10 +29,11 @@ from adacode_cli.batch.cluster.shared import SHARED, other_file, require_marks
 from adacode_cli.batch.executor import Assignment
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
+from adacode_cli.batch.tickets import Ticket, work_for
 from adacode_cli.batch.worker import Parent, WorkerTask, carry_out, sendable, take_place
 from adacode_cli.batch.worker_handle import Given, Room
 from adacode_cli.errors import EXIT_INTERRUPTED, AdaCodeError, DeviceError, InputError, OutputError, UsageError
-from adacode_cli.storage.path import is_remote, is_remote_text
+from adacode_cli.storage.path import is_remote
 
 LISTENING_S = 5.0
 _FORGOTTEN_S = 120.0
@@ -44,9 +45,10 @@ _MOST_JOBS = 64
 class ClusterTask:
     """What a worker does.
 
-    task: as for a process of one machine. folder: the working directory of the run, in which paths begin.
-    inputs: what must be there, as it was typed. marks: as in `shared.marked`.
-    most_jobs: how many a worker may have at once.
+    task: as for a process of one machine.
+    folder: the working directory of the run, in which local paths begin; "": the run has none.
+    inputs: the local ones that must be there, as they were typed. marks: as in `shared.marked`.
+    token, tickets: of the claims and of the leases of the run. most_jobs: how many a worker may have at once.
     """
 
     task: WorkerTask
@@ -54,6 +56,7 @@ class ClusterTask:
     inputs: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     token: str = ""
+    tickets: tuple[Ticket, ...] = ()
     most_jobs: int = _MOST_JOBS
 
 
@@ -79,7 +82,7 @@ class WorkerActor:
     def begin(self, task: bytes, carried: CarriedFiles | None, is_first: bool) -> None:
         """Starts the work. task: a pickled `ClusterTask`, which only the same version of adacode can read.
 
-        is_first: no worker was in this place before. Later, an input may have been moved away.
+        is_first: it is no substitute for a worker that has ended. Later, an input may have been moved away.
         """
         arguments = (task, carried, self._run, is_first)
         threading.Thread(target=_work, args=arguments, daemon=True, name="work").start()
@@ -106,6 +109,7 @@ def _work(task_bytes: bytes, carried: CarriedFiles | None, run: _Run, is_first: 
         run.most_jobs, run.token = cluster_task.most_jobs, cluster_task.token
         run.paths = cluster_task.task.description.paths
         atomic.check_before_rename(run.require_claim)
+        work_for(cluster_task.tickets)
         _enter(cluster_task if is_first else replace(cluster_task, inputs=()), host)
         task = cluster_task.task
         take_place(task.placement)
@@ -125,11 +129,12 @@ def _enter(task: ClusterTask, host: str) -> None:
     an input, or a folder to which the run writes.
     """
     try:
-        os.chdir(task.folder)
+        if task.folder:
+            os.chdir(task.folder)
     except OSError as error:
         raise UsageError(f"the working directory {task.folder} is not there on {host}", hint=SHARED) from error
     for path in task.inputs:
-        if not is_remote_text(path) and not os.path.lexists(path):
+        if not os.path.lexists(path):
             raise InputError(f"is not there on {host}, a machine of the cluster", path=path, hint=SHARED)
     require_marks(task.marks)
 
@@ -231,12 +236,13 @@ class _Run(Parent):
         return super().take(job)
 
     def require_claim(self, path: Path) -> None:
-        """Raises OutputError if a file of a job is to get its name, but the run has no claim on the job any more.
+        """Raises OutputError if a local file of a job is to get its name, but the run has no claim on the job any more.
 
-        Then it has given up this worker, or has ended, and another one may write the same file.
+        Then it has given up this worker, or has ended, and another one may write the same file. A tree in a store has a
+        lease in the place of claims (`batch.tickets`).
         """
         job = self._writing.get(path)
-        if job is not None and not is_claimed_by(self.token, job.root, job.name):
+        if job is not None and not is_remote(job.root) and not is_claimed_by(self.token, job.root, job.name):
             hint = "Run the same command again: it goes on."
             raise OutputError("is not written: the run has no claim on it any more", path=path, hint=hint)
 

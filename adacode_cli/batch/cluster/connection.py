@@ -31,8 +31,10 @@ _OPEN_FILES = 65536
 
 
 @dataclass(frozen=True)
-class Node:
-    """A machine of a cluster that is alive: its CPUs and GPUs, as Ray counts them, and its name in Ray."""
+class Machine:
+    """A machine of a cluster that is alive, a node in Ray's words: its CPUs and GPUs, as Ray counts them, and its name
+    in Ray.
+    """
 
     cpus: int
     gpus: int
@@ -145,17 +147,17 @@ def connected(address: str) -> Iterator[None]:
             ray.shutdown()
 
 
-def nodes() -> list[Node]:
+def machines() -> list[Machine]:
     """The machines of the cluster. Raises DeviceError if none has CPUs or GPUs for actors."""
     import ray
 
     alive: list[tuple[dict[str, Any], str]] = [
         (node["Resources"], node["NodeID"]) for node in ray.nodes() if node["Alive"]
     ]
-    found = [Node(int(one.get("CPU", 0)), int(one.get("GPU", 0)), name) for one, name in alive]
-    found = [node for node in found if node.cpus or node.gpus]
+    found = [Machine(int(one.get("CPU", 0)), int(one.get("GPU", 0)), name) for one, name in alive]
+    found = [machine for machine in found if machine.cpus or machine.gpus]
     if not found:
-        hint = "Start nodes with CPUs or GPUs: ray start --address HOST:PORT."
+        hint = "Add machines with CPUs or GPUs: ray start --address HOST:PORT."
         raise DeviceError("no machine of the Ray cluster offers CPUs or GPUs", hint=hint)
     return found
 

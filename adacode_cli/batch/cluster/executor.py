@@ -14,12 +14,13 @@ from functools import partial
 from adacode_cli.batch.claims import own_token
 from adacode_cli.batch.cluster.actor import ClusterTask
 from adacode_cli.batch.cluster.carried import CarriedFiles
-from adacode_cli.batch.cluster.connection import Node, connected, keep_handlers, nodes, resolved, watched
+from adacode_cli.batch.cluster.connection import Machine, connected, keep_handlers, machines, resolved, watched
 from adacode_cli.batch.cluster.local_cluster import local_cluster
 from adacode_cli.batch.cluster.ray_worker import Needs, Presence, RayWorker
 from adacode_cli.batch.cluster.shared import folders_beside, marked, seen_of
 from adacode_cli.batch.dispatched import Dispatched
 from adacode_cli.batch.dispatcher import Dispatcher
+from adacode_cli.batch.lease import tickets
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.worker import WorkerPlacement, WorkerTask
 from adacode_cli.errors import DeviceError
@@ -39,10 +40,12 @@ class ClusterRequest:
 
     address: of a running cluster; None: one of this machine is started for the run.
     num_workers: None: one for each GPU, or for each machine if no machine has one or they are not wanted.
+    worker_cpus: of each worker, which are its threads on a CPU; None: all of a machine are divided among its workers.
     device: "auto", "cpu" or "cuda".
-    here: the places of this machine, for its own cluster.
+    here: the placements on this machine, for its own cluster.
     carried: files of weights that other machines do not have.
-    inputs: what every machine must see.
+    inputs: local ones, which every machine must see.
+    is_local: whether the run has local paths, so that every machine must see its working directory.
     """
 
     address: str | None
@@ -51,12 +54,14 @@ class ClusterRequest:
     here: tuple[WorkerPlacement, ...] = ()
     carried: CarriedFiles | None = None
     inputs: tuple[str, ...] = ()
+    is_local: bool = True
+    worker_cpus: int | None = None
 
 
 class ClusterExecutor(Dispatched):
     """An `Executor`. When its block is left, no worker of it runs any more.
 
-    task: what each worker does; its place follows from the cluster.
+    task: what each worker does; its placement follows from the cluster.
     """
 
     def __init__(self, task: WorkerTask, request: ClusterRequest) -> None:
@@ -89,16 +94,17 @@ class ClusterExecutor(Dispatched):
         """The workers, while this process is a driver of the cluster. Runs in the thread of the dispatcher."""
         if self._request.address is None:
             here = self._request.here
-            gpus = sum(place.device != "cpu" for place in here)
-            with local_cluster(cpus=len(here) * _cpus(gpus), gpus=gpus) as address, self._driving(address):
-                needs = Needs(_cpus(gpus), min(1, gpus))
-                with self._made([(place, needs) for place in here]), watched(address, self._lose):
+            gpus = sum(placement.device != "cpu" for placement in here)
+            cpus = self._request.worker_cpus or _cpus(gpus)
+            with local_cluster(cpus=len(here) * cpus, gpus=gpus) as address, self._driving(address):
+                needs = Needs(cpus, min(1, gpus))
+                with self._made([(placement, needs) for placement in here]), watched(address, self._lose):
                     yield self._workers
             return
         address = resolved(self._request.address)
         with (
             self._driving(address),
-            self._made(placements_on(nodes(), self._request)),
+            self._made(placements_on(machines(), self._request)),
             watched(address, self._lose),
         ):
             yield self._workers
@@ -122,22 +128,22 @@ class ClusterExecutor(Dispatched):
             is_connected.set()
 
     @contextmanager
-    def _made(self, places: Sequence[tuple[WorkerPlacement, Needs]]) -> Iterator[None]:
-        """Within the block, `_workers` has a worker for each place. What they share goes to Ray's object store once."""
+    def _made(self, placements: Sequence[tuple[WorkerPlacement, Needs]]) -> Iterator[None]:
+        """Within the block, `_workers` has one for each placement. What they share goes to Ray's object store once."""
         import ray
 
-        most = max(4, min(_MOST_JOBS, _MOST_JOBS_OF_ALL // len(places)))
+        most = max(4, min(_MOST_JOBS, _MOST_JOBS_OF_ALL // len(placements)))
         carried = ray.put(self._request.carried)
         stored: dict[WorkerPlacement, object] = {}
         presence = Presence()
-        here = os.getcwd()  # noqa: PTH109
+        here = os.getcwd() if self._request.is_local else ""  # noqa: PTH109
         with marked(folders_beside(self._task.description)) as marks:
-            for place, needs in places:
-                if place not in stored:
-                    of_place = replace(self._task, placement=place)
-                    task = ClusterTask(of_place, here, self._request.inputs, marks, own_token(), most)
-                    stored[place] = ray.put(pickle.dumps(task))
-                self._workers.append(RayWorker(needs, stored[place], carried, presence))
+            for placement, needs in placements:
+                if placement not in stored:
+                    of_placement = replace(self._task, placement=placement)
+                    task = ClusterTask(of_placement, here, self._request.inputs, marks, own_token(), tickets(), most)
+                    stored[placement] = ray.put(pickle.dumps(task))
+                self._workers.append(RayWorker(needs, stored[placement], carried, presence))
             try:
                 yield
             finally:
@@ -150,19 +156,51 @@ def _cpus(gpus: int) -> int:
     return 1 if gpus == 0 else _CPUS_BESIDE_GPU
 
 
-def placements_on(found: Sequence[Node], request: ClusterRequest) -> list[tuple[WorkerPlacement, Needs]]:
-    """Where the workers compute, and what each needs. Raises DeviceError for a GPU that is not there."""
-    gpus = sum(node.gpus for node in found)
+def placements_on(found: Sequence[Machine], request: ClusterRequest) -> list[tuple[WorkerPlacement, Needs]]:
+    """The placements of the workers, and what each needs. Raises DeviceError for a GPU or CPUs that are not there."""
+    gpus = sum(machine.gpus for machine in found)
     if request.device == "cuda" and not gpus:
-        hint = "Start nodes with GPUs (ray start --num-gpus), or use --device cpu."
+        hint = "Add machines with GPUs (ray start --num-gpus), or use --device cpu."
         raise DeviceError("no machine of the Ray cluster offers a GPU", hint=hint)
     if gpus and request.device != "cpu":
-        most = max(node.gpus for node in found)
-        cpus = min(min(_CPUS_BESIDE_GPU, node.cpus // node.gpus) for node in found if node.gpus)
+        with_gpus = [machine for machine in found if machine.gpus]
+        most = max(machine.gpus for machine in with_gpus)
+        cpus = min(min(_CPUS_BESIDE_GPU, machine.cpus // machine.gpus) for machine in with_gpus)
+        if request.worker_cpus is not None:
+            cpus = request.worker_cpus
+            _large_enough(with_gpus, cpus)
         return [(WorkerPlacement("cuda", None, most), Needs(cpus, 1))] * (request.num_workers or gpus)
-    with_cpus = [node for node in found if node.cpus]
-    shares = _shares([node.cpus for node in with_cpus], request.num_workers)
-    return [(WorkerPlacement("cpu", cpus, of), Needs(cpus, node=with_cpus[one].name)) for one, cpus, of in shares]
+    with_cpus = [machine for machine in found if machine.cpus]
+    if request.worker_cpus is not None:
+        return _of_a_size(_large_enough(with_cpus, request.worker_cpus), request.worker_cpus, request.num_workers)
+    shares = _shares([machine.cpus for machine in with_cpus], request.num_workers)
+    return [(WorkerPlacement("cpu", cpus, of), Needs(cpus, machine=with_cpus[one].name)) for one, cpus, of in shares]
+
+
+def _large_enough(found: Sequence[Machine], cpus: int) -> list[Machine]:
+    """The machines that have so many CPUs. Raises DeviceError if none has."""
+    large = [machine for machine in found if machine.cpus >= cpus]
+    if not large:
+        most = max((machine.cpus for machine in found), default=0)
+        what = f"--worker-cpus {cpus}: no machine of the Ray cluster has so many CPUs; the largest one has {most}"
+        raise DeviceError(what, hint="Use a smaller number.")
+    return large
+
+
+def _of_a_size(found: Sequence[Machine], cpus: int, num_workers: int | None) -> list[tuple[WorkerPlacement, Needs]]:
+    """Workers with so many CPUs each: as many as the machines have room for, or so many. Other runs may have the rest,
+    so a worker takes its share of the machine's memory too.
+    """
+    room = [machine.cpus // cpus for machine in found]
+    taken = [0] * len(found)
+    for _ in range(num_workers or sum(room)):
+        best = max(range(len(found)), key=lambda one: ((room[one] - taken[one]) / room[one], -one))
+        taken[best] += 1
+    return [
+        (WorkerPlacement("cpu", cpus, room[one]), Needs(cpus, machine=found[one].name))
+        for one, number in enumerate(taken)
+        for _ in range(number)
+    ]
 
 
 def _shares(cpus: Sequence[int], num_workers: int | None) -> list[tuple[int, int, int]]:

@@ -74,8 +74,10 @@ def _try(address: str) -> None:
 
         ray.init(address=address, log_to_driver=False, configure_logging=False, job_config=job_config())
         print("usable", flush=True)
+        ray.shutdown()
     except Exception as error:  # noqa: BLE001 (the run reports it)
         print("error", _in_words(error), flush=True)
+    os._exit(0)  # The run waits for the end, and Ray would wait at it for messages that nobody reads.
 
 
 def _in_words(error: BaseException) -> str:

@@ -22,9 +22,9 @@ from adacode_cli.batch.cluster.sameness import require_same, versions
 from adacode_cli.batch.worker_handle import Given, WorkerHandle, WorkerTraceback
 from adacode_cli.errors import AdaCodeError, DeviceError, UsageError, WeightsError, translated
 
-# The run begins without a worker for which the cluster has had no place so long; and without any it ends.
+# The run begins without a worker for which the cluster has had no room so long; and without any it ends.
 _SOON_S = 45.0
-_PLACE_LIMIT_S = 300.0
+_ROOM_LIMIT_S = 300.0
 _CALLS_AT_ONCE = 4
 _AGAIN_S = 5.0
 _LOST = "its machine was lost"
@@ -39,24 +39,26 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Needs:
-    """What Ray is asked for: logical CPUs and GPUs for one worker. node: the machine on which it is to be, as long as
-    that is there and has room; "": any.
+    """What Ray is asked for: logical CPUs and GPUs for one worker. machine: the one on which it is to be, by its name
+    in Ray, as long as that is there and has room; "": any.
     """
 
     cpus: int
     gpus: int = 0
-    node: str = ""
+    machine: str = ""
 
 
-def _strategy(node: str) -> object:
+def _strategy(machine: str) -> object:
     """How Ray chooses the machine of a worker."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "SPREAD"
+    if not machine:
+        return "SPREAD"
+    return NodeAffinitySchedulingStrategy(machine, soft=True, _spill_on_unavailable=True)
 
 
 class Presence:
-    """How many workers of a run the cluster has a place for now."""
+    """How many workers of a run the cluster has room for now."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,7 +81,7 @@ class RayWorker(WorkerHandle):
     presence: shared by all workers of the run.
     """
 
-    # The place of a new one may be on a machine that has no room, so it is tried more often than a process.
+    # A new one may be asked for on a machine that has no room, so it is tried more often than a process.
     max_failed_starts: ClassVar[int] = 5
     says_begun: ClassVar[bool] = True
     called: ClassVar[str] = "workers"
@@ -129,7 +131,7 @@ class RayWorker(WorkerHandle):
             "num_gpus": self._needs.gpus,
             "max_concurrency": _CALLS_AT_ONCE,
             "max_restarts": 0,
-            "scheduling_strategy": _strategy(self._needs.node),
+            "scheduling_strategy": _strategy(self._needs.machine),
         }
         with translated(DeviceError, "a worker cannot be started", hint="Allow more open files (ulimit -n)."):
             try:
@@ -247,11 +249,11 @@ class _Link:
 
         introducing = self.actor.introduce.remote()
         if not ray.wait([introducing], timeout=_SOON_S)[0]:
-            self.put("without-place")
-        while not ray.wait([introducing], timeout=_PLACE_LIMIT_S)[0]:
+            self.put("without-room")
+        while not ray.wait([introducing], timeout=_ROOM_LIMIT_S)[0]:
             if not self._presence.any_worker():
-                hint = "Start more nodes, or wait until other programs have ended (ray status shows what they use)."
-                self._refuse(DeviceError(f"the cluster has had no room for {_PLACE_LIMIT_S:g} s", hint=hint))
+                hint = "Add machines, or wait until other programs have ended (ray status shows what they use)."
+                self._refuse(DeviceError(f"the cluster has had no room for {_ROOM_LIMIT_S:g} s", hint=hint))
         try:
             self.introduction = ray.get(introducing)
         except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError, RuntimeError) as error:

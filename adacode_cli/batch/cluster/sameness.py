@@ -41,11 +41,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def require_same(place: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
-    """Raises UsageError that names what differs between a worker's machine, `place`, and this one."""
+def require_same(machine: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
+    """Raises UsageError that names what differs between the machine of a worker and this one."""
     differing = [name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)]
     if not differing:
         return
     said = ", ".join(f"{name} {theirs.get(name, _ABSENT)} (here {ours.get(name, _ABSENT)})" for name in differing)
     hint = "Install the same versions on every machine of the cluster, and run the same command again."
-    raise UsageError(f"{place} has other versions than this machine: {said}", hint=hint)
+    raise UsageError(f"{machine} has other versions than this machine: {said}", hint=hint)

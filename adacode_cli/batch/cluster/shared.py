@@ -20,11 +20,11 @@ SHARED = "Every machine of the cluster must see inputs and outputs under the sam
 
 
 def folders_beside(description: Description) -> list[Path]:
-    """The folders of a run besides its output trees: of weight maps, masks, refused results and codes."""
+    """The local folders of a run besides its output trees: of weight maps, masks, refused results and codes."""
     codes = description.save_codes
     given = [description.maps_dir, description.masks_dir, description.quarantine]
     given += [codes.given] if codes and not codes.names_one_file else []
-    return [folder for folder in given if folder is not None]
+    return [folder for folder in given if folder is not None and not is_remote(folder)]
 
 
 @contextmanager
