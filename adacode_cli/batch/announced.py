@@ -102,7 +102,8 @@ class Announcements:
     def _announce(self, targets: list[str]) -> None:
         path = self._folder / f"{self._run}-{len(self._written) + 1:06d}{_SUFFIX}"
         content, nothing = json.dumps({"targets": targets}).encode("ascii"), objects.Replaces.NOTHING
-        objects.write(path, content, media_type="application/json", replaces=nothing, kind=JournalError)
+        media = "application/json"
+        objects.write(path, content, media_type=media, replaces=nothing, kind=JournalError, before=self.check)
         self._written.append(path)
 
     def _release(self, target: str) -> None:

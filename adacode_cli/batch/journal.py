@@ -96,9 +96,11 @@ class Journal:
 
     def targets_with_other_weights(self, weights: str) -> frozenset[str]:
         """The targets whose last records have other weights than these. Raises JournalError as `done` does."""
-        records = self.records()
-        settings = ((target, records.settings_of(target)) for target in records)
-        return frozenset(target for target, known in settings if known and known.weights != weights)
+        with self._lock:  # Another thread may read lines of other processes, which changes the records.
+            self._update()
+            records = self._earlier.joined(self._new)
+            settings = ((target, records.settings_of(target)) for target in records)
+            return frozenset(target for target, known in settings if known and known.weights != weights)
 
     def records(self) -> Packed:
         """The last record of each finished target. Raises JournalError as `done` does."""

@@ -46,7 +46,8 @@ class Kept:
                 addresses.append(hash(str(target)))
             elif (file := identity(target)) is not None:
                 existing[file] = target
-        addresses = array("q", np.sort(np.array(addresses, np.int64)).tobytes())  # `sorted` would need far more memory.
+        if addresses:  # `sorted` would need far more memory, and an empty array has no buffer.
+            np.frombuffer(addresses, np.int64).sort()
         for what, path in _chained(self.files, sources) if existing or addresses else ():
             same: Path | str | None = None
             if _is_address(path):

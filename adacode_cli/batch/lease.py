@@ -131,7 +131,8 @@ class Lease:
         path, self._path = self._path, None
         if self in _taken:
             _taken.remove(self)
-            _tell_workers()
+            if not self.is_lost:  # Workers that are still there must not write after the end either.
+                _tell_workers()
         if path is not None:
             with suppress(OutputError):
                 if self._has_own_content(path):

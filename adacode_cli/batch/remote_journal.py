@@ -146,7 +146,8 @@ class RemoteJournal(Journal):
     def _put_together(self) -> None:
         """Small objects of this run become larger ones; they are removed after all larger ones are there.
 
-        This only tidies up, so errors are ignored; no line is lost, and their order stays.
+        This only tidies up, so errors are ignored; no line is lost, and their order stays. The larger ones except the
+        last are full, and are not read and written again.
         """
         with self._writing, suppress(AdaCodeError):
             old, new = self._segments, list[tuple[RemotePath, int]]()
@@ -157,7 +158,7 @@ class RemoteJournal(Journal):
                 for path, _ in new:
                     objects.remove(path)
                 raise
-            self._segments = new
+            self._segments = new[-1:]
             for path, _ in old:
                 objects.remove(path)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -13,8 +15,35 @@ from adacode_cli.errors import OutputError
 from adacode_cli.storage import listing, objects
 from adacode_cli.storage.path import RemotePath
 
-Keys = NDArray[np.int64]
-"""Hashes of names, 64 bits each: of a million names, two are the same with a chance of one in 30 million."""
+_BLOCK = 16 * listing.PAGE
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Names as hashes of 128 bits, so that no two names are the same; their halves are in two arrays."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> _Keys:
+        return _Keys(self.first[chosen], self.second[chosen])
+
+    def places(self, asked: _Keys) -> NDArray[np.intp]:
+        """Where in these keys, which are sorted by their first halves, each asked one is; -1 if it is not there."""
+        found = np.full(len(asked), -1, np.intp)
+        open_ones, at = np.arange(len(asked)), np.searchsorted(self.first, asked.first)
+        while len(open_ones):
+            is_inside = at < len(self)
+            open_ones, at = open_ones[is_inside], at[is_inside]
+            has_half = self.first[at] == asked.first[open_ones]
+            open_ones, at = open_ones[has_half], at[has_half]
+            is_same = self.second[at] == asked.second[open_ones]
+            found[open_ones[is_same]] = at[is_same]
+            open_ones, at = open_ones[~is_same], at[~is_same] + 1  # Equal first halves stand side by side.
+        return found
 
 
 class RemoteOutputs:
@@ -41,7 +70,7 @@ class RemoteOutputs:
             self._stamps[root] = _Stamps(found, _keys([name]))
             return
         entries = listing.entries(root, OutputError) if first else ()
-        self._stamps[root] = _Stamps(entries, _keys(names) if first else _keys(()))
+        self._stamps[root] = _Stamps(entries, _sorted(_keys(names if first else ())))
 
     def stamp(self, root: Path, name: str) -> int | None:
         """The stamp of an output when the run was planned; None if it did not exist, or is local."""
@@ -54,41 +83,56 @@ class RemoteOutputs:
 
 
 class _Stamps:
-    """The stamps of those files of a list whose names are wanted, in sixteen bytes for each file.
+    """The stamps of those files of a list whose names are wanted, in 24 bytes for each file.
 
     entries: the list, which may be much longer. wanted: the sorted keys of the names.
     """
 
-    def __init__(self, entries: Iterable[listing.Entry], wanted: Keys) -> None:
-        entries, keys, stamps = iter(entries), [_keys(())], [np.zeros(0, np.uint64)]
-        while page := list(islice(entries, listing.PAGE)):
-            page_keys = np.fromiter((hash(name) for name, _ in page), np.int64, len(page))
-            is_wanted = _are_in(wanted, page_keys)
-            keys.append(page_keys[is_wanted])
-            stamps.append(np.fromiter((stamp for _, stamp in page), np.uint64, len(page))[is_wanted])
-        found = np.concatenate(keys)
-        order = np.argsort(found)
-        self._keys, self._values = found[order], np.concatenate(stamps)[order]
+    def __init__(self, entries: Iterable[listing.Entry], wanted: _Keys) -> None:
+        entries, first, second, stamps = iter(entries), array("q"), array("q"), array("Q")
+        while block := list(islice(entries, _BLOCK)):
+            keys = _keys(name for name, _ in block)
+            is_wanted = wanted.places(keys) >= 0
+            first.frombytes(keys.first[is_wanted].tobytes())
+            second.frombytes(keys.second[is_wanted].tobytes())
+            stamps.extend(stamp for (_, stamp), is_one in zip(block, is_wanted, strict=True) if is_one)
+        del wanted  # There may be a million of them.
+        order = np.argsort(np.array(first, np.int64, copy=False))
+        self._keys = _Keys(np.array(first, np.int64)[order], np.array(second, np.int64)[order])
+        self._values = np.array(stamps, np.uint64)[order]
 
     def of(self, name: str) -> int | None:
         """The stamp of a file; None if there is none."""
-        key = hash(name)
-        at = int(np.searchsorted(self._keys, key))
-        return int(self._values[at]) if at < len(self._keys) and self._keys[at] == key else None
+        first, second = _hashes(name)
+        at = int(np.searchsorted(self._keys.first, first))
+        while at < len(self._keys) and self._keys.first[at] == first:
+            if self._keys.second[at] == second:
+                return int(self._values[at])
+            at += 1
+        return None
 
     def have(self, names: Iterable[str]) -> bytes:
         """For each of the names whether there is a file."""
-        return _are_in(self._keys, np.fromiter(map(hash, names), np.int64)).astype(np.uint8).tobytes()
+        names, answers = iter(names), bytearray()
+        while block := list(islice(names, _BLOCK)):
+            answers += (self._keys.places(_keys(block)) >= 0).tobytes()
+        return bytes(answers)
 
 
-def _keys(names: Iterable[str]) -> Keys:
-    """The sorted keys of names."""
-    return np.sort(np.fromiter(map(hash, names), np.int64))
+def _keys(names: Iterable[str]) -> _Keys:
+    """The keys of names, in their order."""
+    first, second = array("q"), array("q")
+    for name in names:
+        one, other = _hashes(name)
+        first.append(one)
+        second.append(other)
+    return _Keys(np.array(first, np.int64, copy=False), np.array(second, np.int64, copy=False))
 
 
-def _are_in(keys: Keys, asked: Keys) -> NDArray[np.bool_]:
-    """For each key that is asked for whether it is in the sorted `keys`."""
-    if not len(keys):
-        return np.zeros(len(asked), np.bool_)
-    at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-    return np.asarray(keys[at] == asked, np.bool_)
+def _hashes(name: str) -> tuple[int, int]:
+    """Two numbers of 64 bits for a name, of which one says nothing about the other; they differ from run to run."""
+    return hash(name), hash(f"{name}\0")
+
+
+def _sorted(keys: _Keys) -> _Keys:
+    return keys[np.argsort(keys.first)]

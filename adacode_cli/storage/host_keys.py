@@ -1,11 +1,12 @@
 """SFTP with the keys of servers that ssh knows: another server, or one that nobody has accepted yet, is refused.
 
-fsspec's own class accepts the key of every server.
+fsspec's own class accepts the key of every server, and takes names with a question mark or a tab for those of other
+files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -40,17 +41,40 @@ def checking_class() -> type[AbstractFileSystem]:
 
     class CheckingFileSystem(SFTPFileSystem):  # type: ignore[misc] # fsspec has no types.
         def _connect(self) -> None:
+            name = _name_of(self.host, int(self.ssh_kwargs.get("port") or _SSH_PORT))
+            known = list(known_keys(name))
+            try:
+                try:
+                    self._connect_to(name, known)
+                except paramiko.BadHostKeyException as error:
+                    # The library compares with one key of each type, but a server may have several in the files.
+                    if error.key not in known:
+                        raise
+                    self._connect_to(name, [error.key])
+            except (paramiko.SSHException, OSError) as error:
+                raise _refusal(error, name) from None
+
+        def _connect_to(self, name: str, known: Sequence[PKey]) -> None:
             self.client = paramiko.SSHClient()
             self.client.set_missing_host_key_policy(Refuse())
-            name = _name_of(self.host, int(self.ssh_kwargs.get("port") or _SSH_PORT))
-            for key in known_keys(name):
+            for key in known:
                 self.client.get_host_keys().add(name, key.get_name(), key)
             try:
                 self.client.connect(self.host, **self.ssh_kwargs)
                 self.ftp = self.client.open_sftp()
-            except (paramiko.SSHException, OSError) as error:
+            except BaseException:
                 self.client.close()
-                raise _refusal(error, name) from None
+                raise
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            _, is_address, rest = path.partition("://")
+            return f"/{rest.partition('/')[2]}" if is_address else path
+
+        @staticmethod
+        def _get_kwargs_from_urls(urlpath: str) -> dict[str, Any]:
+            server: dict[str, Any] = SFTPFileSystem._get_kwargs_from_urls("/".join(urlpath.split("/", 3)[:3]))
+            return server
 
     return CheckingFileSystem
 
@@ -58,13 +82,15 @@ def checking_class() -> type[AbstractFileSystem]:
 def known_keys(name: str) -> Iterator[PKey]:
     """The keys that the files of ssh have for the server of this name, without those that they call revoked.
 
-    Patterns and certificates are not understood, so what they allow is refused. A line that cannot be read is ignored,
-    as ssh does.
+    Names are the same in upper and lower case. Patterns and certificates are not understood, so what they allow is
+    refused. A line that cannot be read is ignored, as ssh does.
     """
     from paramiko.hostkeys import HostKeyEntry, HostKeys
 
+    name = name.lower()
+
     def names_it(host: str) -> bool:
-        return host == name or (host.startswith("|1|") and HostKeys.hash_host(name, host) == host)
+        return host.lower() == name or (host.startswith("|1|") and HostKeys.hash_host(name, host) == host)
 
     lines: list[list[str]] = []
     for file in _FILES:

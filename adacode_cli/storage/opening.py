@@ -47,6 +47,9 @@ def file_system(path: RemotePath) -> tuple[AbstractFileSystem, str]:
             _opened[key] = opener(**given, **_settings(path), skip_instance_cache=True)
             _opened[key].retries = 1  # `patience` tries again, in the same way for every store.
     name: str = _opened[key]._strip_protocol(address)
+    if not path.kind.has_query and not name.endswith("/".join(path.parts[2:])):
+        what = f"a name with a control character cannot be used in this store, which would take it for {name}"
+        raise InputError(what, path=path, hint="Give the file another name.")
     return _opened[key], name
 
 

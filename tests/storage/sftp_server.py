@@ -115,7 +115,8 @@ class Server:
             transport = paramiko.Transport(connection)
             transport.add_server_key(self._key)
             transport.set_subsystem_handler("sftp", paramiko.SFTPServer, self._files)
-            transport.start_server(server=_Access(self.passwords))
+            # It does not wait, because a client that refuses the key may be gone before the end of the greeting.
+            transport.start_server(event=threading.Event(), server=_Access(self.passwords))
             self._transports.append(transport)
 
     def close(self):

@@ -366,6 +366,21 @@ def test_lines_that_are_put_together_keep_their_order(root, monkeypatch):
     assert lines(root) == [LINE[:-1] % number for number in range(5)]
 
 
+def test_what_is_put_together_already_is_not_read_again(root, monkeypatch):
+    journal, read, seen = RemoteJournal(root), objects.read, []
+    monkeypatch.setattr(journal_module, "_MAX_BYTES", 2 * len(LINE))
+    monkeypatch.setattr(journal_module, "_MANY_SEGMENTS", 4)
+    monkeypatch.setattr(journal_module, "_EVERY_S", 0)
+    monkeypatch.setattr(objects, "read", lambda path, *rest, **named: seen.append(path) or read(path, *rest, **named))
+    for number in range(100):
+        journal.add(LINE % number)
+        journal.flush_if_due()
+    assert len(seen) < 200
+    journal.close()
+    monkeypatch.setattr(objects, "read", read)
+    assert lines(root) == [LINE[:-1] % number for number in range(100)]
+
+
 @pytest.mark.parametrize("name", ["read", "remove"])
 def test_a_journal_that_cannot_be_put_together_stays_in_pieces(root, monkeypatch, name):
     journal = RemoteJournal(root)

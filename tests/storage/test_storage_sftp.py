@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from test_storage_trees import NAMES, tree
 
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import InputError, OutputError
 from adacode_cli.storage import objects
 from adacode_cli.storage.host_keys import known_keys
 from adacode_cli.storage.path import path_of
@@ -98,6 +98,30 @@ def test_nothing_is_replaced_and_nothing_is_half(server, tmp_path):
     written = {one.name: one.read_bytes() for one in (tmp_path / "remote" / "deep" / "folder").iterdir()}
     assert written == {"a.png": b"three"}
     assert objects.read(path, 1, 3) == b"hr"
+
+
+def test_names_are_not_taken_for_those_of_other_files(server, tmp_path):
+    names = ["x.png", "x.png?1", "x.png?2", "x.png#3", "x\t.png", "x\n.png", "x%3F.png"]
+    for name in names:
+        objects.write(path_of(f"{server.url}/odd/{name}"), name.encode(), replaces=objects.Replaces.NOTHING)
+    assert {one.name: one.read_bytes().decode() for one in (tmp_path / "remote" / "odd").iterdir()} == dict(
+        zip(names, names, strict=True)
+    )
+    assert [objects.read(path_of(f"{server.url}/odd/{name}")).decode() for name in names] == names
+
+
+def test_a_server_may_have_several_keys_of_a_kind(server, known_hosts):
+    name, kind, _ = server.known_host.split()
+    other = f"{name} {kind} {paramiko.RSAKey.generate(1024).get_base64()}\n"
+    known_hosts.write_text(f"{server.known_host}{other}".replace("127.0.0.1", "LOCALHOST"))
+    path = path_of(server.url.replace("127.0.0.1", "localhost"))
+    assert objects.status(path / "none.png") is None
+    known_hosts.write_text(other.replace("127.0.0.1", "localhost"))
+    with (
+        ThreadPoolExecutor(1) as thread,  # Each thread has a connection of its own.
+        pytest.raises(InputError, match="is not the one that is known"),
+    ):
+        thread.submit(objects.status, path / "none.png").result()
 
 
 def test_a_server_must_have_the_key_that_ssh_knows(adacode, photo, server, known_hosts, tmp_path):
