@@ -42,6 +42,8 @@ def file_system(path: RemotePath) -> tuple[AbstractFileSystem, str]:
     thread = 0 if is_threadsafe else threading.get_ident()
     key = (path.scheme, _server(path, address), thread)
     with _lock:
+        if path.scheme == "sftp" and key in _opened and _is_lost(_opened[key]):
+            del _opened[key]
         if key not in _opened:
             given = opener._get_kwargs_from_urls(address)
             _opened[key] = opener(**given, **_settings(path), skip_instance_cache=True)
@@ -51,6 +53,12 @@ def file_system(path: RemotePath) -> tuple[AbstractFileSystem, str]:
         what = f"a name with a control character cannot be used in this store, which would take it for {name}"
         raise InputError(what, path=path, hint="Give the file another name.")
     return _opened[key], name
+
+
+def _is_lost(system: AbstractFileSystem) -> bool:
+    """Whether the connection of a file system of SFTP has ended, so that no call of it can succeed any more."""
+    transport = system.client.get_transport()
+    return transport is None or not transport.is_active()
 
 
 def _class_of(path: RemotePath) -> type[AbstractFileSystem]:

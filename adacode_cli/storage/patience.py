@@ -34,6 +34,8 @@ _PASSING_NAMES = frozenset(
         *("TimeoutException", "NetworkError", "RemoteProtocolError"),
     }
 )
+# What paramiko says, in an OSError without a number, where a connection of SFTP ended while it was used.
+_CLOSED = "Socket is closed"
 _FINAL = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
@@ -61,7 +63,7 @@ def may_pass(error: BaseException) -> bool:
         return False
     if isinstance(error, TimeoutError | ConnectionError | EOFError):
         return True
-    return isinstance(error, OSError) and error.errno in _PASSING
+    return isinstance(error, OSError) and (error.errno in _PASSING or str(error) == _CLOSED)
 
 
 def status_of(error: BaseException) -> int | None:

@@ -119,7 +119,11 @@ class Server:
             transport.start_server(event=threading.Event(), server=_Access(self.passwords))
             self._transports.append(transport)
 
-    def close(self):
-        self._socket.close()
+    def drop_connections(self):
+        """Ends all connections; the server takes new ones."""
         for transport in self._transports:
             transport.close()
+
+    def close(self):
+        self._socket.close()
+        self.drop_connections()

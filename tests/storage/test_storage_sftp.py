@@ -50,9 +50,8 @@ def test_a_tree_is_the_same_as_on_a_disk(adacode, photo, server, tmp_path):
         for name, wanted in (("large", "wanted"), ("maps", "maps")):
             assert tree(tmp_path / "remote" / name) == tree(tmp_path / wanted)
     files = [path for path in (tmp_path / "remote" / "large" / ".adacode").rglob("*") if path.is_file()]
-    assert (
-        sum(path.match("report/pictures/*/*.webp") for path in files) == len(NAMES) + 2
-    )  # Browsers need previews of the TIFF.
+    # Browsers need previews of the TIFF.
+    assert sum(path.match("report/pictures/*/*.webp") for path in files) == len(NAMES) + 2
     state = {path.name for path in files if "report" not in path.parts}
     assert not [name for name in state if name.endswith((".json", ".adacode-part")) and name != "report.json"]
     said = result.stdout + result.stderr + b"".join(p.read_bytes() for p in tmp_path.rglob(".adacode/*/*.jsonl"))
@@ -159,6 +158,18 @@ def test_a_wrong_password_is_not_tried_again(adacode, photo, server, tmp_path):
 def unwrapped(text):
     """What the program says, on one line."""
     return b" ".join(text.split())
+
+
+def test_a_connection_that_was_lost_is_opened_again(server, tmp_path):
+    path = path_of(f"{server.url}/a.png")
+    objects.write(path, b"content")
+    server.drop_connections()
+    assert objects.read(path) == b"content"
+    server.drop_connections()
+    objects.write(path, b"another")
+    server.drop_connections()
+    assert objects.status(path).num_bytes == 7
+    assert (tmp_path / "remote" / "a.png").read_bytes() == b"another"
 
 
 @pytest.mark.parametrize("folder", ["one", "two/deep", "three/deeper/still"])
