@@ -127,6 +127,9 @@ def test_a_mask_is_painted_undone_saved_and_used(photographs, served_page):
     board.wait("y\\x0a</script>\\u{202e}.png")
     board.press("PageDown")
     board.wait("z\\xff%2e.png")
+    board.stroke((0.5, 0.5))
+    board.press("PageDown")  # It is the last picture, and is saved.
+    board.page.until("document.getElementById('state').textContent === 'saved'")
     # inpaint finds it, and changes nothing but the hole.
     words = ("--mask-dir", "masks", "-w", "nearest", "--no-exemplars", "--include", "a.png")
     done = program("inpaint", "photos", "-o", "filled", *words)

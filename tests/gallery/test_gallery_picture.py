@@ -104,6 +104,7 @@ def test_the_slider_follows_a_finger(chromium, photo, restored):
 
 def test_keys_choose_how_both_are_shown(red_and_blue):
     page, press = red_and_blue, red_and_blue.browser_page.keyboard.press
+    drag(page, "#divider", 0.5)  # It has the focus now, and disappears.
     press("2")
     assert (at(page, 0.25), at(page, 0.75)) == (RED, BLUE)
     press("4")

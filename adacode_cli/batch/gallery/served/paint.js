@@ -195,7 +195,10 @@
   function step(by) {
     const { offered } = drawList();
     const one = offered[offered.indexOf(next ?? current) + by];
-    if (!one) return;
+    if (!one) {
+      going = going.then(save); // There is no other picture, but what was painted is saved all the same.
+      return;
+    }
     next = one;
     go(one).finally(() => {
       if (next === one) next = null;

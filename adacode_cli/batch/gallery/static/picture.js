@@ -102,7 +102,9 @@
   };
   const PANS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-  dialog.addEventListener("keydown", (event) => {
+  // Of the whole document: a browser takes the focus out of the dialog when what has it is hidden.
+  document.addEventListener("keydown", (event) => {
+    if (!dialog.open || (event.target.closest("dialog") ?? dialog) !== dialog) return;
     if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("select")) return;
     const inInfo = event.target.closest("#info");
     const isPress = event.target.closest("button, a") && (event.key === " " || event.key === "Enter");

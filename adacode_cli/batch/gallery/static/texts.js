@@ -111,7 +111,7 @@ adacode.TEXTS = {
   missing: "The data of this page cannot be read: {file} is missing. Run adacode view on the directory of results.",
   goingOn: "The run is going on; the page follows it. Last look at the journal: {time}.",
   stopped: "The run was going on at {time}. If it has ended, adacode view brings the page up to date.",
-  summary: "{done} restored, {skipped} skipped, {failed} failed in {duration}",
+  summary: "Last run: {done} restored, {skipped} skipped, {failed} failed in {duration}",
   ended: "ended {time}",
   stoppedBy: "stopped: {message}",
   grid: "Pictures",
