@@ -60,6 +60,9 @@ def test_filters_sorting_and_search(mixed, page):
     select(page, "outcome", "failed")
     assert page.cards() == ["worse.png", "bad.jpg"]
     assert page.browser_page.locator("#count").text_content() == "2 of 9 pictures"
+    page.browser_page.locator("a.card").nth(1).click()
+    page.until("document.getElementById('message').textContent.includes('After: there is no result, because')")
+    page.browser_page.keyboard.press("Escape")
     select(page, "folder", "1931")
     assert page.cards() == ["worse.png"]
     select(page, "outcome", "")

@@ -281,6 +281,11 @@ def test_what_cannot_be_saved_is_refused(photographs, tmp_path):
     assert server.status("POST", name, bits, Adacode_Loaded=digest, **kind) == 409
     assert mask_in(folder / "masks" / "empty.png").all()
     assert server.status("POST", name, bits, Adacode_Loaded=digest, Adacode_Empty="1", **kind) == 200
+    frames = [Image.new("L", SIZE, level) for level in (0, 255)]
+    frames[0].save(folder / "masks" / "empty.png", save_all=True, append_images=frames[1:])
+    status, _, body = server.ask("GET", name)
+    assert (status, b"is an animation" in body) == (422, True), body
+    (folder / "masks" / "empty.png").unlink()
 
 
 def test_quick_keys_lose_no_stroke(photographs, served_page):

@@ -95,6 +95,7 @@ def test_methods_bodies_and_headers(run):
         assert b" 411 " in server.raw(f"{head}\r\n\r\n".encode())
     assert server.status("POST", "judge", b"{}", Content_Type="text/plain") == 415
     assert server.status("POST", "judge", b"{}", **json_type) == 400
+    assert server.status("POST", "judge", b'{"id": "x", "line": 1, "mark": ["keep"]}', **json_type) == 400
     assert server.status("POST", "index.html", b"", Content_Type="application/octet-stream") == 404
     assert server.status("POST", "paint/000000000000/mask", b"", Content_Type="application/octet-stream") == 404
     assert not (tree / JUDGEMENTS).exists()

@@ -222,6 +222,10 @@ class Painting:
         if image.format != "png" or path.suffix.lower() != ".png":
             hint = "Save it as a PNG file under the same name, and remove this one."
             raise InputError("is a mask that is no PNG file, and only those are changed here", path=path, hint=hint)
+        with Image.open(BytesIO(data)) as file:
+            if getattr(file, "n_frames", 1) > 1:
+                hint = "Name another directory with --masks, or save its first frame alone."
+                raise InputError("is an animation, which no mask replaces", path=path, hint=hint)
         is_opaque = image.alpha is None or bool((image.alpha == top_of(image.alpha.dtype)).all())
         if is_opaque and image.pixels.ndim > 2 and (image.pixels != image.pixels[..., :1]).any():
             hint = "Name another directory with --masks. If this is a mask, save it as a grey image."

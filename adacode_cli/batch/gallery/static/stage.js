@@ -107,7 +107,8 @@
     const shown = entry;
     const attempt = (rest) => {
       if (!rest.length) {
-        say(side, "unreachable");
+        const isNowhere = side === "after" && entry.outcome === "failed";
+        say(side, isNowhere ? "noResult" : hasThumbnail ? "unreachable" : "notShown");
         return;
       }
       const image = document.createElement("img");

@@ -154,6 +154,8 @@ adacode.TEXTS = {
   divider: "Divider between before and after",
   info: "About this picture",
   unreachable: "{side}: the file cannot be shown here, so its thumbnail is shown.",
+  notShown: "{side}: the file cannot be shown here.",
+  noResult: "{side}: there is no result, because the file failed.",
   reduced: "{side}: browsers cannot show {format}, so a reduced copy is shown.",
   turned: "{side}: not all browsers turn a {format} as it states, so a reduced copy is shown.",
   onlyAfter: "There is no image to compare with.",
