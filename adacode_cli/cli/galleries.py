@@ -8,20 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.status import TimedCount, showing
-from adacode_cli.errors import InputError, OutputError
+from adacode_cli.errors import InputError, OutputError, UsageError
+from adacode_cli.storage.path import was_address
 
 if TYPE_CHECKING:
     from adacode_cli.batch.gallery.folder import Gallery
 
 
 def gallery_at(results: Path) -> Gallery:
-    """The gallery of a directory of results. Raises InputError."""
+    """The gallery of a directory of results. Raises InputError, and UsageError for an address."""
+    from adacode_cli.batch.gallery.places import GALLERY, PAGE
     from adacode_cli.batch.gallery.whole import gallery_of
     from adacode_cli.batch.journal import JOURNAL
 
+    if was_address(results):
+        hint = "Open .adacode/report/index.html of the store in a browser (docs/storage.md)."
+        raise UsageError("DIR must be a local directory, not an address", hint=hint)
     if not os.path.isdir(results):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
         raise InputError("is not a directory", path=results, hint="Name the directory that a run wrote (its -o).")
     if not os.path.lexists(results / JOURNAL):
+        if (page := results / GALLERY / PAGE).is_file() and (results / JOURNAL.parent / "journal").is_dir():
+            hint = f"It is a copy of results in a store. Open {page} in a browser."
+            raise InputError("holds no local journal", path=results, hint=hint)
         hint = "Name the directory that a run wrote (its -o); results that -o named as a file have no journal."
         raise InputError(f"holds no results of adacode: {JOURNAL.as_posix()} is missing", path=results, hint=hint)
     return gallery_of(results)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,8 @@ from adacode_cli.cli.option_values import require_writable
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request
 from adacode_cli.errors import UsageError
-from adacode_cli.storage.path import is_remote
+from adacode_cli.storage.path import is_remote, was_address
 
-# The text of a local path that was made of an address; a single letter is a drive of Windows.
-_WAS_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
 _DOCS = "docs/storage.md lists what works with addresses."
 
 
@@ -36,13 +33,13 @@ def _beside(options: RestoreOptions, request: Request) -> list[tuple[str, Path]]
 
 def check_addresses(paths: Sequence[Path], options: RestoreOptions, request: Request) -> None:
     """Raises UsageError for options that need local files, if something of the run is not local."""
-    if options.log_file is not None and _WAS_ADDRESS.match(str(options.log_file)):
+    if options.log_file is not None and was_address(options.log_file):
         raise UsageError("--log-file must be a local path, not an address", hint=_DOCS)
     beside = _beside(options, request)
     for option, place in beside:
         if is_remote(place):
             require_writable(place, option)
-        elif _WAS_ADDRESS.match(str(place)):
+        elif was_address(place):
             hint = f"Write an address with two slashes, such as s3://bucket/folder, or a local path. {_DOCS}"
             raise UsageError(f"{option} {place}: this is neither an address nor a local path", hint=hint)
     if not uses_addresses(paths, options, request):

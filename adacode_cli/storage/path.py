@@ -27,6 +27,8 @@ else:
     _Base = PurePosixPath
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+# The text of a local path that was made of an address; a single letter is a drive of Windows.
+_WAS_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
 _MARK = "://"
 _LOOKS_SECRET = re.compile(
     r"(?<=://)[^/@\s'\"]*:[^/@\s'\"]*@|\?[^\s'\")]*(?:[Ss]ig|[Tt]oken|[Kk]ey|[Cc]redential)[^\s'\")]*"
@@ -112,6 +114,11 @@ def is_address(text: str) -> bool:
     """Whether a text that somebody typed is an address, but not that of a local file (file://)."""
     found = _ADDRESS.fullmatch(text)
     return found is not None and found[1].lower() != "file"
+
+
+def was_address(path: Path) -> bool:
+    """Whether a local path was made of the text of an address: `s3://bucket` becomes `s3:/bucket`."""
+    return _WAS_ADDRESS.match(str(path)) is not None
 
 
 def path_of(text: str) -> Path:

@@ -187,7 +187,12 @@ def test_view_opens_a_browser(photo, restored, adacode, tmp_path):
 
 def test_view_refuses_what_is_no_directory_of_results(photo, adacode, tmp_path):
     photo("photos/a.png")
-    for name, said in (("photos", "holds no results of adacode"), ("nothing", "is not a directory")):
+    (tmp_path / "copy" / GALLERY).mkdir(parents=True)
+    (tmp_path / "copy" / GALLERY / "index.html").touch()
+    (tmp_path / "copy" / ".adacode" / "journal").mkdir()
+    assert b"not an address" in adacode("view", "s3://museum/large", "--no-open").stderr
+    wrong = {"photos": "holds no results of adacode", "nothing": "is not a directory", "copy": "holds no local journal"}
+    for name, said in wrong.items():
         done = adacode("view", name, "--no-open")
         assert done.returncode == 3
         assert said in done.stderr.decode()

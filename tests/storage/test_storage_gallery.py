@@ -104,5 +104,9 @@ def test_a_browser_opens_the_page_in_the_store(adacode, store, scans, photo, tmp
         page.show("a.png")  # Original and result are those in the bucket.
         assert f"http://127.0.0.1:{store.port}/museum/scans/a.png" in page.requests
         assert f"http://127.0.0.1:{store.port}/museum/large/museum/scans/a.png" in page.requests
+        page.browser_page.keyboard.press("r")
+        page.browser_page.keyboard.press("Escape")
+        page.browser_page.locator("#export-open").click()
+        assert "because their originals are at addresses: 1." in page.browser_page.locator("#export-lists").inner_text()
         browser.close()
     assert not page.errors

@@ -168,8 +168,7 @@ class Site:
     def _judge(self, gallery: LiveGallery, body: bytes) -> Answer:
         fields = object_of(body) or {}
         picture, line, mark = fields.get("id"), fields.get("line"), fields.get("mark")
-        is_known = isinstance(mark, str) and mark in MARKS
-        if not isinstance(picture, str) or type(line) is not int or not is_known:
+        if not (isinstance(picture, str) and type(line) is int and isinstance(mark, str) and mark in MARKS):
             return refused(HTTPStatus.BAD_REQUEST, "This is no judgement.")
         time = gallery.judge(picture, line, mark)
         if time is None:

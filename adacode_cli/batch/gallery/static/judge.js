@@ -110,6 +110,10 @@
     return [...groups];
   }
 
+  /** How many pictures to be made again are in no list: their originals are at addresses. */
+  const unlisted = () =>
+    [...adacode.store.entries.values()].filter((entry) => of(entry) === "redo" && !entry.list).length;
+
   function section([list, entries], index) {
     const { isNull, blob } = listOf(entries);
     const name = `${LIST_NAME}${index ? `-${index + 1}` : ""}.txt`;
@@ -125,12 +129,13 @@
   function openExport() {
     const hint = make("p", { class: "small" }, text("exportHint"));
     const lost = isKept ? null : make("p", { class: "bad" }, text("notKept"));
-    byId("export-lists").replaceChildren(...[hint, lost, ...lists().map(section)].filter(Boolean));
+    const without = unlisted() ? make("p", {}, text("unlisted", { count: number(unlisted()) })) : null;
+    byId("export-lists").replaceChildren(...[hint, lost, without, ...lists().map(section)].filter(Boolean));
     byId("export").showModal();
   }
 
   function drawExport() {
-    const count = lists().reduce((sum, [, entries]) => sum + entries.length, 0);
+    const count = lists().reduce((sum, [, entries]) => sum + entries.length, unlisted());
     byId("export-open").textContent = text("export", { count: number(count) });
     byId("export-open").disabled = count === 0;
   }

@@ -39,7 +39,8 @@
   byId("gain").addEventListener("change", () => stage.setGain(byId("gain").value));
   stage.setGain(4);
   stage.onZoom((ratio) => {
-    byId("zoom").textContent = text("zoomed", { percent: number(Math.round(100 * ratio)) });
+    byId("zoom").textContent =
+      entry?.outcome === "failed" ? "" : text("zoomed", { percent: number(Math.round(100 * ratio)) });
   });
 
   function setMode(mode) {

@@ -70,6 +70,7 @@ adacode.TEXTS = {
     "fingers move the picture. H hides the mask.\n" +
     "S saves. Page Up and Page Down save too, and show the previous and the next picture.",
   // of the page of files, too
+  unlisted: "Pictures that are in no list, because their originals are at addresses: {count}. Each one shows a command that makes it again.",
   export: "Redo list ({count})",
   exportTitle: "Pictures to make again",
   exportHint:
