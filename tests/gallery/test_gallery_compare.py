@@ -64,6 +64,8 @@ def test_what_cannot_be_compared_is_refused(photo, adacode, tmp_path):
         (("one", "-o", "page"), 2, "only one directory"),
         (("one", "nothing", "-o", "page"), 3, "is not a directory"),
         (("one", "two", "-o", "page"), 3, "has no image that is in two too"),
+        (("one", "one", "two", "-o", "page"), 3, "has no image that is in two too"),
+        (("one", "one", "-o", "s3://museum/page"), 6, "is an address"),
         (("one", "two", "-o", "one/page"), 6, "lies in one"),
         (("one", "two", "-o", "two"), 6, "holds files that are not of a page"),
     ):

@@ -52,7 +52,7 @@ def check_apart(page: Path, folders: Sequence[Folder]) -> None:
 def pairs_of(folders: Sequence[Folder]) -> list[tuple[str, Path, Path, Folder]]:
     """(path in the folder, the file in the first one, the file in another one, that one) for each name in both.
 
-    Suffixes need not be the same; a file of the same name counts before others. Raises InputError if there are none.
+    Suffixes need not be the same; a file of the same name counts before others. Raises InputError for a folder without any.
     """
     first, *others = folders
     images = list(_images(first.path))
@@ -61,14 +61,15 @@ def pairs_of(folders: Sequence[Folder]) -> list[tuple[str, Path, Path, Folder]]:
         theirs = list(_images(other.path))
         exact = {file.relative_to(other.path): file for _, file in theirs}
         stems = dict(reversed(theirs))
+        before = len(found)
         for stem, file in images:
             place = file.relative_to(first.path)
             match = exact.get(place) or stems.get(stem)
             if match is not None:
                 found.append((place.as_posix(), file, match, other))
-    if not found:
-        hint = "Name directories whose images have the same names, apart from their suffixes."
-        raise InputError(f"has no image that is in {others[0].path} too", path=first.path, hint=hint)
+        if len(found) == before:
+            hint = "Name directories whose images have the same paths, apart from their suffixes."
+            raise InputError(f"has no image that is in {other.path} too", path=first.path, hint=hint)
     return found
 
 

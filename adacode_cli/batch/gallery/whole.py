@@ -16,11 +16,14 @@ from adacode_cli.batch.gallery.places import FILES, GALLERY, PAGE, pictures_of, 
 from adacode_cli.batch.output_files import make_directory
 from adacode_cli.batch.state_files import is_path
 from adacode_cli.errors import OutputError
+from adacode_cli.storage.path import was_address
 
 
 def check_place(folder: Path) -> None:
     """Raises OutputError unless `folder` is new, empty, or a gallery that was written there before, of no run."""
     hint = "Choose a new directory for the page."
+    if was_address(folder):
+        raise OutputError("is an address, but the page needs a local directory", path=folder, hint=hint)
     if Path(os.path.realpath(folder)).parts[-2:] == GALLERY.parts:
         raise OutputError("is the place of the page of a run", path=folder, hint=hint)
     if not os.path.lexists(folder):

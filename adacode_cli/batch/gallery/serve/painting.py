@@ -31,7 +31,7 @@ from adacode_cli.batch.gallery.entries import identifier
 from adacode_cli.batch.mask_pairs import MaskFolder
 from adacode_cli.batch.output_files import check_directories, make_directory
 from adacode_cli.batch.trees import outputs_in
-from adacode_cli.errors import AdaCodeError, InputError, reason
+from adacode_cli.errors import InputError, reason
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_image
@@ -44,20 +44,18 @@ _KEPT_PICTURES = 2
 _QUALITY = 90
 
 
-class MaskChangedError(AdaCodeError):
-    """The file of the mask is not the one that was loaded: somebody else has written it."""
+class ConflictError(Exception):
+    """A mask is not saved as it is, and a person has to decide; the page asks.
 
+    kind: "changed": somebody else has written the file of the mask since it was loaded. "empty": a mask that holds a
+    hole would be replaced by one without. "grey": a file that is more than black and white would be replaced.
+    "photograph": the photograph is not the one that was shown while the mask was painted. error: in words.
+    """
 
-class MaskEmptyError(AdaCodeError):
-    """A mask that holds a hole would be replaced by one without."""
-
-
-class MaskGreyError(AdaCodeError):
-    """A file that is more than black and white would be replaced by a mask."""
-
-
-class PhotographChangedError(AdaCodeError):
-    """The photograph is not the one that was shown while the mask was painted."""
+    def __init__(self, kind: str, message: str, path: Path, hint: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.error = InputError(message, path=path, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ class Painting:
     def image(self, picture: str, photograph: str) -> bytes:
         """The picture, upright, as a JPEG file of at most MAX_SHOWN_PIXELS.
 
-        photograph: the digest of its file. Raises InputError, PhotographChangedError.
+        photograph: the digest of its file. Raises InputError, ConflictError.
         """
         return self._same_image(self._place(picture), photograph).jpeg
 
@@ -171,8 +169,7 @@ class Painting:
 
         loaded, photograph: the digests of the mask's file and of the picture's, as `load` gave them. may_be_empty: a
         hole may be replaced by none. may_replace_grey: so may a file that is more than black and white.
-        Raises MaskChangedError, MaskEmptyError, MaskGreyError, PhotographChangedError, InputError for bits of another
-        number, and OutputError.
+        Raises ConflictError, InputError for bits of another number, and OutputError.
         """
         place = self._place(picture)
         height, width = size = self._same_image(place, photograph).size
@@ -187,7 +184,7 @@ class Painting:
                 if not loaded:
                     return ""
                 if not may_be_empty:
-                    raise MaskEmptyError("holds a mask, and nothing is painted any more", path=mask)
+                    raise ConflictError("empty", "holds a mask, and nothing is painted any more", path=mask)
             data = _png(hole)
             make_directory(mask.parent)
             atomic.write_bytes(mask, data)
@@ -235,17 +232,17 @@ class Painting:
         return image
 
     def _check_file(self, path: Path, loaded: str, *, may_replace_grey: bool) -> None:
-        """Raises MaskChangedError, MaskGreyError or InputError for a file that is not to be replaced."""
+        """Raises ConflictError or InputError for a file that is not to be replaced."""
         data = read_whole(path) if os.path.lexists(path) else None
         digest = "" if data is None else _digest(data)
         if digest != loaded:
             hint = "Open the picture again to see it."
-            raise MaskChangedError("has been changed by somebody else meanwhile", path=path, hint=hint)
+            raise ConflictError("changed", "has been changed by somebody else meanwhile", path=path, hint=hint)
         if data is None or digest in self._black_and_white:
             return
         self._decoded_mask(data, path)
         if digest not in self._black_and_white and not may_replace_grey:
-            raise MaskGreyError("is more than black and white, and would lose that", path=path)
+            raise ConflictError("grey", "is more than black and white, and would lose that", path=path)
 
     def _check_place(self, mask: Path) -> None:
         """Raises InputError for a place behind a link or of a photograph, OutputError if nothing can be written."""
@@ -262,7 +259,7 @@ class Painting:
         shown = self._image_of(place)
         if shown.sha256 != photograph:
             hint = "Open the picture again to see it."
-            raise PhotographChangedError("has changed since the page loaded it", path=place.path, hint=hint)
+            raise ConflictError("photograph", "has changed since the page loaded it", path=place.path, hint=hint)
         return shown
 
     def _image_of(self, place: Place) -> _Shown:

@@ -18,13 +18,7 @@ from urllib.parse import quote
 from adacode_cli.batch.gallery.judgements import MARKS
 from adacode_cli.batch.gallery.places import PAGE
 from adacode_cli.batch.gallery.serve.live import SHOWN_TYPES, LiveGallery
-from adacode_cli.batch.gallery.serve.painting import (
-    MaskChangedError,
-    MaskEmptyError,
-    MaskGreyError,
-    Painting,
-    PhotographChangedError,
-)
+from adacode_cli.batch.gallery.serve.painting import ConflictError, Painting
 from adacode_cli.batch.state_files import object_of
 from adacode_cli.errors import AdaCodeError, OutputError
 from adacode_cli.limits import MAX_PIXELS
@@ -45,12 +39,6 @@ _POLICY = (
 _OF_FILES = "default-src 'none'; script-src"
 _OF_SERVER = "default-src 'none'; connect-src 'self'; script-src"
 _LAST_SCRIPT = '<script src="app/main.js">'
-_KINDS: dict[type[AdaCodeError], str] = {
-    MaskChangedError: "changed",
-    MaskEmptyError: "empty",
-    MaskGreyError: "grey",
-    PhotographChangedError: "photograph",
-}
 _SCRIPT = '<link rel="stylesheet" href="app/served.css">\n<script src="app/served.js"></script>\n'
 
 
@@ -87,6 +75,8 @@ class Site:
             return _typed(app[name], _TYPES.get(name[name.rindex(".") :], "text/plain; charset=utf-8"))
         try:
             return (self._of_gallery(name) or self._of_painting(name)) or _absent()
+        except ConflictError as conflict:
+            return _failed(conflict.error, conflict.kind)
         except AdaCodeError as error:
             return _failed(error)
 
@@ -116,6 +106,8 @@ class Site:
                     may_replace_grey=headers.get("adacode-grey") == "1",
                 )
                 return _json({"digest": digest})
+        except ConflictError as conflict:
+            return _failed(conflict.error, conflict.kind)
         except AdaCodeError as error:
             return _failed(error)
         return _absent()
@@ -188,9 +180,8 @@ def _absent() -> Answer:
     return refused(HTTPStatus.NOT_FOUND, "There is nothing under this address.")
 
 
-def _failed(error: AdaCodeError) -> Answer:
-    """An error for the page: what it is, in one word, and the words for people."""
-    kind = _KINDS.get(type(error), "failed")
+def _failed(error: AdaCodeError, kind: str = "failed") -> Answer:
+    """An error for the page. kind: what it is, in one word; the message is for people."""
     status = HTTPStatus.UNPROCESSABLE_ENTITY if kind == "failed" else HTTPStatus.CONFLICT
     if isinstance(error, OutputError):
         status = HTTPStatus.INTERNAL_SERVER_ERROR
