@@ -52,11 +52,12 @@ def check_apart(page: Path, folders: Sequence[Folder]) -> None:
 def pairs_of(folders: Sequence[Folder]) -> list[tuple[str, Path, Path, Folder]]:
     """(path in the folder, the file in the first one, the file in another one, that one) for each name in both.
 
-    Suffixes need not be the same; a file of the same name counts before others. Raises InputError for a folder without any.
+    Suffixes need not be the same; a file of the same name counts before others. Raises InputError for a folder
+    without any.
     """
     first, *others = folders
     images = list(_images(first.path))
-    found = []
+    found: list[tuple[str, Path, Path, Folder]] = []
     for other in others:
         theirs = list(_images(other.path))
         exact = {file.relative_to(other.path): file for _, file in theirs}
