@@ -229,7 +229,6 @@ PEAK = """
     ("which", "precision", "side"),
     [
         ("bundled", "fp32", 256),
-        ("preset", "fp32", 256),
         ("preset", "fp32", 400),
         ("published inpaint", "fp32", 640),
         ("published inpaint", "bf16", 800),

@@ -72,7 +72,7 @@ def run(net, scarce, boxes, size=(40, 28), *, smallest_px=0):
 def test_out_of_memory_at_each_call_in_turn(layout, boxes):
     net, undisturbed = network_of(layout), Scarce()
     wanted = run(net, undisturbed, boxes)
-    step = max(1, undisturbed.num_calls // 40)
+    step = max(1, undisturbed.num_calls // 20)
     for call in range(0, undisturbed.num_calls, step):
         scarce = Scarce({call})
         np.testing.assert_allclose(run(net, scarce, boxes), wanted, rtol=0, atol=1e-5)

@@ -257,5 +257,5 @@ adacode.time = (iso) => {
 adacode.saidBy = async (answer) => {
   if (answer.headers.get("Content-Type") !== "application/json") return (await answer.text()).trim();
   const { error, hint } = await answer.json();
-  return [error, hint].filter(Boolean).join("\n");
+  return [error, hint].filter(Boolean).join(". ");
 };
