@@ -7,6 +7,8 @@ import pytest
 from gallery_page import entries_of
 from PIL import Image
 
+from adacode_cli.batch.gallery.sheet import _plain
+
 RED = (200, 30, 20)
 
 
@@ -82,3 +84,7 @@ def test_a_tree_that_may_not_be_changed_has_sheets_too(photo, adacode, tmp_path)
     done = adacode("sheet", "out", "-o", "sheet.png/sheet.png")
     assert done.returncode == 6
     assert "(-o)" in done.stderr.decode()
+
+
+def test_names_have_letters_that_the_font_has():
+    assert _plain("Café/Ščerba ñ\n") == "Cafe/Scerba n\\n"

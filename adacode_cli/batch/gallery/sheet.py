@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -137,8 +138,9 @@ def _figures(entry: Fields) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text in one line, with escapes for what is not printed."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    """The text in one line, with escapes for what is not printed, and without accents, which the font lacks."""
+    letters = (char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in letters)
 
 
 def _fitting(pen: ImageDraw.ImageDraw, font: _Font, text: str) -> str:
