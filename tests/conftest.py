@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -103,3 +104,20 @@ def target(tmp_path):
     path.parent.mkdir()
     path.write_bytes(OLD)
     return path
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_QUIET = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update")
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-sync", *_QUIET]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium, one for each process of tests: a process can have no second one of Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is absent")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        yield browser
+        browser.close()

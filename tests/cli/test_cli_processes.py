@@ -187,12 +187,12 @@ def test_several_devices_take_a_part_of_the_time(monkeypatch):
     monkeypatch.setattr(NetworkDescription, "restorer", lambda _: restorer)
     monkeypatch.setattr(Description, "stages", lambda *_: (None, "digest"))
     monkeypatch.setattr(dry_run, "speed_of", lambda *_: Speed(1.0, 4.0, "bf16", "cuda:0", 1))
-    needs = SimpleNamespace(num_unknown=1, num_files=9, num_runs=8, run_pixels=8_000_000)
+    needs = SimpleNamespace(num_known=8, num_unread=0, num_files=9, num_runs=8, run_pixels=8_000_000)
     description = Description(NetworkDescription(), "sr", Sizing("scale", 4))
     for devices, seconds in (([], 40), (["cuda:0"], 40), (["cuda:0", "cuda:1"], 20)):
         found, speed, _ = dry_run._time(description, needs, 0.0, lambda _: None, devices)
         assert (round(found), speed.device) == (seconds, ",".join(devices) or "cuda:0")
-    few = SimpleNamespace(num_unknown=1, num_files=2, num_runs=8, run_pixels=8_000_000)
+    few = SimpleNamespace(num_known=1, num_unread=0, num_files=2, num_runs=8, run_pixels=8_000_000)
     found, speed, _ = dry_run._time(description, few, 0.0, lambda _: None, ["cuda:0", "cuda:1"])
     assert (round(found), speed.device) == (40, "cuda:0")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,10 +12,6 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from adacode_process import Program
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_QUIET = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update")
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-sync", *_QUIET]
 
 
 @pytest.fixture
@@ -58,18 +53,6 @@ def restored(adacode, tmp_path):
         return tmp_path / "out"
 
     return run
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """A headless Chromium."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is absent")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

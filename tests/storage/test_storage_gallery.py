@@ -6,13 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import pytest
 from faulty_proxy import Fault
 
 sys.path.append(str(Path(__file__).parents[1] / "gallery"))
 from gallery_page import GALLERY, Page, data_of, details_of, entries_of
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COMMAND = ("sr", "s3://museum/scans", "-o", "s3://museum/large", "--report")
 
 
@@ -76,10 +74,7 @@ def test_the_page_in_a_store_is_that_of_a_disk(adacode, store, scans, tmp_path):
     assert b"writing the page" in denied.stdout + denied.stderr
 
 
-def test_a_browser_opens_the_page_in_the_store(adacode, store, scans, photo, tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is absent")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
+def test_a_browser_opens_the_page_in_the_store(adacode, store, scans, photo, tmp_path, chromium):
     scans("a.png", "1931/b.jpg")
     store.put("scans/bad.png", b"no image at all\n")
     # Originals elsewhere are not loaded: one of them is local.
@@ -94,19 +89,17 @@ def test_a_browser_opens_the_page_in_the_store(adacode, store, scans, photo, tmp
     for key in store.keys(""):
         store.client.put_object_acl(Bucket="museum", Key=key, ACL="public-read")
     place = f"http://127.0.0.1:{store.port}/museum/large/.adacode/report/"
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = Page(browser.new_context())
-        page.browser_page.goto(f"{place}index.html")
-        page.browser_page.wait_for_selector("a.card")
-        page.until("[...document.querySelectorAll('a.card img')].filter((one) => one.naturalWidth).length === 2")
-        assert len(page.cards()) == 3
-        page.show("a.png")  # Original and result are those in the bucket.
-        assert f"http://127.0.0.1:{store.port}/museum/scans/a.png" in page.requests
-        assert f"http://127.0.0.1:{store.port}/museum/large/museum/scans/a.png" in page.requests
-        page.browser_page.keyboard.press("r")
-        page.browser_page.keyboard.press("Escape")
-        page.browser_page.locator("#export-open").click()
-        assert "because their originals are at addresses: 1." in page.browser_page.locator("#export-lists").inner_text()
-        browser.close()
+    page = Page(context := chromium.new_context())
+    page.browser_page.goto(f"{place}index.html")
+    page.browser_page.wait_for_selector("a.card")
+    page.until("[...document.querySelectorAll('a.card img')].filter((one) => one.naturalWidth).length === 2")
+    assert len(page.cards()) == 3
+    page.show("a.png")  # Original and result are those in the bucket.
+    assert f"http://127.0.0.1:{store.port}/museum/scans/a.png" in page.requests
+    assert f"http://127.0.0.1:{store.port}/museum/large/museum/scans/a.png" in page.requests
+    page.browser_page.keyboard.press("r")
+    page.browser_page.keyboard.press("Escape")
+    page.browser_page.locator("#export-open").click()
+    assert "because their originals are at addresses: 1." in page.browser_page.locator("#export-lists").inner_text()
+    context.close()
     assert not page.errors
