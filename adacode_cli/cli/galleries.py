@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.status import TimedCount, showing
-from adacode_cli.errors import InputError, OutputError, UsageError
+from adacode_cli.errors import InputError, UsageError
 from adacode_cli.storage.path import was_address
 
 if TYPE_CHECKING:
@@ -58,12 +58,7 @@ def make_thumbnails(gallery: Gallery, *, is_copy: bool = False) -> None:
         with showing("making thumbnails") as show, decoding(isolated=True) as decoder:
             for one in missing:
                 show(f"making thumbnails {count.next()}")
-                try:
-                    one.make(gallery.folder, decoder)
-                except OutputError:
-                    raise
-                except Exception:  # noqa: BLE001 (memory, or what a library meets in one file)
-                    continue
+                one.make(gallery.folder, decoder)
     finally:
         gallery.begin(running=not is_copy and is_going_on(gallery.root))
 

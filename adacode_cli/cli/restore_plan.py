@@ -27,7 +27,7 @@ from adacode_cli.tasks import TASKS
 if TYPE_CHECKING:
     from adacode_cli.batch.estimate import Needs
     from adacode_cli.batch.foresight import Foresight
-    from adacode_cli.batch.found import Selection
+    from adacode_cli.batch.found import PassedOver, Selection
     from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.outcome import Outcome
@@ -338,14 +338,19 @@ def show_plan(
         fails(failed_job(refused.job, refused.error))
     for job in plan.to_skip:
         console.left_out(job.source, job.target, "the output exists")
+    _show_passed_over(plan, console, lambda entry: fails(failed_entry(entry)))
+    return tally.report().exit_code
+
+
+def _show_passed_over(plan: Plan, console: Console, fails: Callable[[PassedOver], None]) -> None:
+    """Shows what a search has found and does not restore. fails: called with what is a failure."""
     for entry in plan.passed_over:
         if entry.failed:
-            fails(failed_entry(entry))
+            fails(entry)
         else:
             console.left_out(entry.path, None, entry.reason, is_unread=entry.is_unread)
     if plan.left_out:
         console.others_left_out(plan.left_out)
-    return tally.report().exit_code
 
 
 def _without_mask(plan: Plan, job: Job) -> InputError | None:

@@ -59,14 +59,8 @@ def _make_missing(gallery: LiveGallery, decoder: Decode, stop: threading.Event, 
         if one.sha256 in tried:
             continue
         tried.add(one.sha256)
-        try:
-            one.make(gallery.folder, decoder)
-        except OutputError:
-            raise
-        except Exception:  # noqa: BLE001 (memory, or what a library meets in one file)
-            continue
-        has_new = True
-        if time.monotonic() - shown > _SHOW_EVERY_S:
+        has_new |= one.make(gallery.folder, decoder)
+        if has_new and time.monotonic() - shown > _SHOW_EVERY_S:
             gallery.show_pictures()
             shown, has_new = time.monotonic(), False
     if has_new:

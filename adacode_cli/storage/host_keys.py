@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
-    from paramiko import PKey
+    from paramiko import MissingHostKeyPolicy, PKey
 
 _FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 _SSH_PORT = 22
@@ -29,15 +29,23 @@ class HostKeyError(PermissionError):
 
 
 @cache
-def checking_class() -> type[AbstractFileSystem]:
-    """The class of fsspec for SFTP, whose connection raises HostKeyError, and PermissionError for a wrong user."""
+def _refusing_policy() -> type[MissingHostKeyPolicy]:
+    """The class of paramiko for what is done with a key that is not known: HostKeyError is raised."""
     import paramiko
-    from fsspec.implementations.sftp import SFTPFileSystem
 
     class Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc] # The library may have no types.
         def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: PKey) -> None:
             del client
             raise _unknown(hostname, key)
+
+    return Refuse
+
+
+@cache
+def checking_class() -> type[AbstractFileSystem]:
+    """The class of fsspec for SFTP, whose connection raises HostKeyError, and PermissionError for a wrong user."""
+    import paramiko
+    from fsspec.implementations.sftp import SFTPFileSystem
 
     class CheckingFileSystem(SFTPFileSystem):  # type: ignore[misc] # fsspec has no types.
         def _connect(self) -> None:
@@ -56,7 +64,7 @@ def checking_class() -> type[AbstractFileSystem]:
 
         def _connect_to(self, name: str, known: Sequence[PKey]) -> None:
             self.client = paramiko.SSHClient()
-            self.client.set_missing_host_key_policy(Refuse())
+            self.client.set_missing_host_key_policy(_refusing_policy()())
             for key in known:
                 self.client.get_host_keys().add(name, key.get_name(), key)
             try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
-import time
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -16,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 
 from adacode_process import Program, write_noise
 from faulty_proxy import Proxy
+from server_process import started
 
 REASON = "the packages of the extra `s3` or moto's server are absent"
 BUCKET = "museum"
@@ -42,14 +41,7 @@ class Store:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        while True:
-            assert self.process.poll() is None, self._log.read_text()
-            with socket.socket() as tried:
-                if tried.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
+        self.process = started(command, self.port, self._log)
 
     def kill(self) -> None:
         self.process.kill()

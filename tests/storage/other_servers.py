@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import subprocess
 import sys
-import time
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +17,7 @@ from urllib.request import Request, urlopen
 import pytest
 from adacode_process import ROOT
 from faulty_proxy import Proxy
+from server_process import started
 
 _CONTAINER = "museum"
 # The name and the key that Azurite has for everybody; its documentation publishes them.
@@ -49,14 +48,7 @@ class Server:
         raise NotImplementedError
 
     def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder)
-        while True:
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            with socket.socket() as tried:
-                if tried.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
+        self.process = started(self.command, self.port, self.folder / "log", cwd=self.folder)
 
     def kill(self) -> None:
         self.process.kill()

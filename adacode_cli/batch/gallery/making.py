@@ -186,13 +186,21 @@ class Missing:
     source: tuple[Path, str] | None
     mask: tuple[Path, str] | None = None
 
-    def make(self, folder: Path, decoder: Decode) -> None:
-        """Makes the pictures, into the gallery `folder`. Raises OutputError, and the errors of a result that cannot be
-        read.
+    def make(self, folder: Path, decoder: Decode) -> bool:
+        """Makes the pictures, into the gallery `folder`; returns False if they cannot be made. Raises OutputError.
 
         A source or mask that is not there any more, has changed, or cannot be read, is left out; so is a changed
         result.
         """
+        try:
+            self._make(folder, decoder)
+        except OutputError:
+            raise
+        except Exception:  # noqa: BLE001 (memory, or what a library meets in one file)
+            return False
+        return True
+
+    def _make(self, folder: Path, decoder: Decode) -> None:
         result = _unchanged(self.target, self.sha256, decoder)
         before = Before()
         with suppress(InputError):
