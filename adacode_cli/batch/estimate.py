@@ -1,4 +1,4 @@
-"""What a planned run will need, from the headers of its files: pixels, and room on the disks for its outputs.
+"""What a planned run will need, from the headers of its files: pixels, and room on disks and in stores for its outputs.
 
 Sizes of files depend on what the images show. The figures here are those of photographs (`BYTES_PER_PIXEL`), moved
 towards what the size of each input says of it. For a folder of ordinary photographs the sum is right within a factor of
@@ -53,10 +53,10 @@ _BESIDE_BYTES = 2000  # metadata and structure of a file
 
 @dataclass(frozen=True)
 class Disk:
-    """One file system that outputs are written to.
+    """One file system that outputs are written to, or one output tree in a store.
 
-    place: an output tree there. needed_bytes: of all outputs, without those that they replace. free_bytes: None if the
-    system does not report it.
+    place: an output tree there. needed_bytes: of all outputs; on a file system without those that they replace.
+    free_bytes: None if the system does not report it, and for stores.
     """
 
     place: Path
@@ -149,12 +149,10 @@ class Needs:
         self._bytes_in[job.root] = self._bytes_in.get(job.root, 0) + num_bytes - _size(job.target)
 
     def disks(self) -> list[Disk]:
-        """The file systems that outputs are written to."""
+        """The file systems, and the trees in stores, that outputs are written to."""
         found: dict[int | Path, tuple[Path, int]] = {}
         for root, num_bytes in self._bytes_in.items():
-            if is_remote(root):
-                continue
-            there = _existing(root)
+            there = None if is_remote(root) else _existing(root)
             key = there.stat().st_dev if there is not None else root
             place, before = found.get(key, (root, 0))
             found[key] = place, before + num_bytes
@@ -218,7 +216,7 @@ def _existing(path: Path) -> Path | None:
 
 
 def _free(place: Path) -> int | None:
-    folder = _existing(place)
+    folder = None if is_remote(place) else _existing(place)
     if folder is None:
         return None
     try:

@@ -2,7 +2,8 @@
 
 A decoded image gives the size of the result and, with `--strict`, what its format cannot keep. Headers give most of
 this before a run begins, for a dry run and for `--if-too-large`; with `--strict`, a dry run also lists what each file
-contains beside its pixels. The rest is known when the file is read.
+contains beside its pixels. A dry run decodes a file whose header cannot be read, because it is probably damaged. The
+rest is known when the file is read.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from adacode_cli.codes.file import check_start, layout_in
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging import inventory
-from adacode_cli.imaging.codec import Header, format_in
-from adacode_cli.imaging.decode import check_kind
+from adacode_cli.imaging.codec import Header, codec_of, format_in
+from adacode_cli.imaging.decode import Decode, check_kind
 from adacode_cli.imaging.encode import check_writable, format_of
+from adacode_cli.imaging.files import file_bytes
 from adacode_cli.imaging.headers import Parse, format_at, read_header
 from adacode_cli.imaging.image import Decoded, Item
 from adacode_cli.imaging.refusals import too_many_bytes, too_many_pixels
@@ -120,13 +122,18 @@ class Foresight:
         if keeping.strict:
             keeping.judge(_filled(image, holes) if any(hole.opaque for hole in holes) else image, format)
 
-    def refusal(self, job: Job, keeping: Keeping) -> InputError | OutputError | None:
-        """The error that a job will certainly meet, by its source's size and header and its output's name; or None."""
+    def refusal(self, job: Job, keeping: Keeping, decoder: Decode | None = None) -> InputError | OutputError | None:
+        """The error that a job will certainly meet, by its source's size and header and its output's name; or None.
+
+        decoder: for local files whose headers cannot be read; None: these are judged by their first bytes alone.
+        """
         try:
             _check_bytes(job, keeping.max_file_bytes)
             header, format = job.header or self._header(job.source), format_of(job.target)
             if header is None:
                 self._check_start(job.source)
+                if decoder is not None and not self.from_codes:
+                    _check_content(job, keeping, decoder)
             if header is None or format is None:
                 return None
             _check_pixels(header, keeping.max_pixels, job.source)
@@ -229,6 +236,17 @@ def _check_pixels(header: Header, max_pixels: int, source: Path) -> None:
     """Raises InputError if the first page has more than `max_pixels` pixels."""
     if header.width * header.height > max_pixels:
         raise too_many_pixels(f"{header.width}×{header.height} pixels", max_pixels, name=str(source))
+
+
+def _check_content(job: Job, keeping: Keeping, decoder: Decode) -> None:
+    """Raises InputError if a local file cannot be decoded that is in a format whose headers are read."""
+    source = job.source
+    if is_remote(source) or not source.is_file():
+        return
+    format = format_at(source)
+    if format is not None and codec_of(formats.named(format)).reads_headers:
+        data = file_bytes(source, max_bytes=keeping.max_file_bytes)
+        decoder(data, name=str(source), max_pixels=keeping.max_pixels, accept_damaged=keeping.accept_damaged)
 
 
 def _of_codes(file: BinaryIO) -> Header | None:

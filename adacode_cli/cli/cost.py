@@ -9,6 +9,7 @@ from rich.text import Text
 
 from adacode_cli.cli.run_text import duration
 from adacode_cli.cli.streams import printable
+from adacode_cli.storage.path import is_remote
 
 if TYPE_CHECKING:
     from adacode_cli.batch.estimate import Disk, Needs
@@ -27,7 +28,7 @@ class Cost:
 
 
 def cost_lines(cost: Cost) -> list[Text]:
-    """Numbers of files and pixels, time, and room on each disk."""
+    """Numbers of files and pixels, time, and room on each disk and in each store."""
     needs = cost.needs
     files = f"{needs.num_files} {'file' if needs.num_files == 1 else 'files'}"
     lines = [
@@ -42,8 +43,9 @@ def cost_lines(cost: Cost) -> list[Text]:
         lines.append(Text(f"  without {needs.num_unknown} of them, whose size is not known before they are read"))
     lines.append(_time_line(cost))
     for disk in cost.disks:
+        kind = "store" if is_remote(disk.place) else "disk"
         free = "" if disk.free_bytes is None else f"; {size(disk.free_bytes)} are free"
-        lines.append(Text(printable(f"disk: about {size(disk.needed_bytes)} for {disk.place}{free}")))
+        lines.append(Text(printable(f"{kind}: about {size(disk.needed_bytes)} for {disk.place}{free}")))
     return lines
 
 

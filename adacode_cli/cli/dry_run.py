@@ -54,6 +54,7 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     """
     from adacode_cli.batch.estimate import Needs
     from adacode_cli.batch.output_files import check_directories
+    from adacode_cli.imaging.decoder_pool import decoding
 
     with console.waiting("looking for images, and for results that exist"):
         plan, trees, refusal = _planned(paths, options, request)
@@ -69,7 +70,9 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     runs_of = partial(foresight.sizing.run_pixels, factors=TASKS["sr"].scales)
     needs = Needs(options.quality or DEFAULT_QUALITY, foresight.size, runs_of, foresight.upright)
     plan, unread = _with_remote_headers(plan, trees, foresight, console)
-    exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs, unread=unread)
+    with decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
+        keeping = keeping_of(options)
+        exit_code = show_plan(plan, console, trees, foresight, keeping, needs=needs, decoder=decoder, unread=unread)
     needs.extrapolate()
     with console.waiting(f"loading {options.weights}, and measuring how fast this machine is"):
         # Processes of a CPU share its cores, so together they are about as fast as the one that is measured.

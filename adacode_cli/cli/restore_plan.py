@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from adacode_cli.batch.plan import Job, OnExisting, Plan
     from adacode_cli.batch.trees import Trees
     from adacode_cli.batch.writes import Writes
+    from adacode_cli.imaging.decode import Decode
 
 
 @dataclass(frozen=True)
@@ -306,10 +307,11 @@ def show_plan(
     keeping: Keeping,
     *,
     needs: Needs,
+    decoder: Decode,
     unread: Collection[Job] = (),
 ) -> int:
     """Shows the plan, and adds what it needs to `needs`. Returns the exit code that the run would have for the failures
-    that are known. unread: jobs at whose sources nobody has looked.
+    that are known. decoder: for files whose headers cannot be read. unread: jobs at whose sources nobody has looked.
     """
     from adacode_cli.batch.outcome import failed_entry, failed_job
     from adacode_cli.batch.report import Tally
@@ -327,7 +329,7 @@ def show_plan(
             fails(failed_job(job, known))
         elif trees.resume and plan.has_tree and trees.is_made(job) and trees.standing(job) is Standing.SAME_OPTIONS:
             console.left_out(job.source, job.target, "done already, if nothing has changed")
-        elif error := foresight.refusal(headed := foresight.headed(job), keeping):
+        elif error := foresight.refusal(headed := foresight.headed(job), keeping, decoder):
             fails(failed_job(job, error))
         elif fate is Fate.LEFT_OUT:
             console.left_out(job.source, job.target, AS_LARGE_ALREADY)

@@ -149,6 +149,11 @@ class Codec:
     pages: ReadPages | None = None
     write_pages: WritePages | None = None
 
+    @property
+    def reads_headers(self) -> bool:
+        """Whether headers of this format are read at all."""
+        return self.header is not _no_header
+
 
 def codec_of(format: Format) -> Codec:
     """The codec of a format; its module is imported on first use."""

@@ -81,14 +81,38 @@ def test_pages_and_files_without_a_header_are_counted(adacode, photo, tmp_path):
     (tmp_path / "p").mkdir()
     pages[0].save(tmp_path / "p" / "pages.tif", save_all=True, append_images=pages[1:])
     photo("p/a.png", (100, 60))
-    damaged = (tmp_path / "p" / "a.png").read_bytes()[:20]
-    (tmp_path / "p" / "b.png").write_bytes(damaged)
+    long = photo("p/b.jpg", (100, 60))
+    whole, comments = long.read_bytes(), b"\xff\xfe\0\2" * 10_001  # more than anybody looks behind
+    long.write_bytes(whole[:2] + comments + whole[2:])
     result = adacode("reconstruct", "p", "--dry-run", *W)
     assert "to restore: 3 files, 0.024 megapixels; results: 0.024 megapixels" in result.stderr.decode()
     assert "without 1 of them, whose size is not known" in result.stderr.decode()
     assert estimated(adacode("reconstruct", "p", "--dry-run", "--json", *W))["unknown_files"] == 1
-    alone = estimated(adacode("reconstruct", "p/b.png", "--dry-run", "--json", *W))
+    alone = estimated(adacode("reconstruct", "p/b.jpg", "--dry-run", "--json", *W))
     assert [alone[key] for key in ("unknown_files", "output_bytes", "disks", "seconds")] == [1, 0, [], None]
+
+
+def test_files_with_damaged_headers_fail_as_in_the_run(adacode, photo, tmp_path):
+    whole = photo("p/whole.jpg").read_bytes()
+    frame = whole.index(b"\xff\xc0")
+    damaged = {
+        "cut.jpg": whole[: frame + 6],
+        "cut.png": photo("a.png").read_bytes()[:20],
+        "nothing.jpg": whole[: frame + 5] + bytes(4) + whole[frame + 9 :],  # 0×0 pixels
+        "without.jpg": whole[:frame] + whole[frame + 19 :],
+    }
+    for name, data in damaged.items():
+        (tmp_path / "p" / name).write_bytes(data)
+    command = ("sr", "p", "--json", *W)
+    failures = []
+    for more in (("--dry-run",), (), ("--accept-damaged", "--dry-run")):
+        result = adacode(*command, *more)
+        assert result.returncode == 9
+        events = [json.loads(line) for line in result.stdout.splitlines()]
+        failures.append({event["source"]: event["error"] for event in events if event["event"] == "file-failed"})
+    assert set(failures[0]) == {f"p/{name}" for name in damaged}
+    assert failures[0] == failures[1]
+    assert set(failures[2]) == set(failures[0])
 
 
 def test_outputs_that_exist_do_not_hide_what_the_others_need(adacode, photo):

@@ -122,6 +122,8 @@ def test_a_dry_run_knows_as_much_as_on_a_disk_and_names_too(adacode, store, scan
     for name in ("files", "unknown_files", "unread_files", "input_megapixels", "output_megapixels", "output_bytes"):
         assert found[name] == wanted[name], name
     assert found["seconds"] is not None
+    store_needs = {"path": "s3://museum/large", "needed_bytes": found["output_bytes"]}
+    assert found["disks"] == [{**store_needs, "free_bytes": None, "is_too_small": False}]
     result = adacode("sr", SCANS, "-o", "s3://museum/large", *options, **store.env)
     assert result.returncode == 0, result.stderr
     assert adacode("sr", "photos", "-o", "wanted", *options).returncode == 0

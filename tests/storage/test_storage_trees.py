@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -148,5 +149,6 @@ def test_a_dry_run_writes_nothing(adacode, store, wanted):
     result = adacode("sr", "s3://museum/scans", "-o", "s3://museum/large", "--dry-run", **store.env)
     assert result.returncode == 0, result.stderr
     assert b"s3://museum/scans/a.png -> s3://museum/large/a.png" in result.stdout
+    assert re.fullmatch(rb"store: about [0-9.]+ kB for s3://museum/large", result.stderr.splitlines()[-1])
     assert store.keys() == before
     assert store.proxy.count("PUT", "") == 0
