@@ -85,13 +85,12 @@ class LeftOut:
 
     @property
     def advice(self) -> str:
-        """Commands that convert the most frequent kinds that are not read, in one line; "" if there are none."""
+        """How the most frequent kinds that are not read are converted, in one line; "" if there are none."""
         commands: dict[formats.Unread, str] = {}
         for suffix, _ in _sorted(self.unread_images):
             if (kind := formats.unread(suffix)) is not None:
-                commands.setdefault(kind, f"{_shown_suffix(suffix)} with {kind.command(suffix)}")
-        shown = list(commands.values())[:_MAX_COMMANDS_SHOWN]
-        return f"to convert {'; '.join(shown)}" if shown else ""
+                commands.setdefault(kind, f"Convert {_shown_suffix(suffix)} files with {kind.command(suffix)}.")
+        return " ".join(list(commands.values())[:_MAX_COMMANDS_SHOWN])
 
 
 def unread_reason(path: str) -> str:

@@ -378,7 +378,7 @@ def _nothing_to_do(
     if left_out.other_files.get(formats.CODES_SUFFIX):
         hint += " Files of codes are read with `adacode reconstruct --from-codes`."
     if left_out.unread_images:
-        hint = f"Convert images of other kinds to TIFF or PNG first; {left_out.advice}."
+        hint = f"Convert images of other kinds to TIFF or PNG first. {left_out.advice}"
     return InputError("; ".join(filter(None, ("no images found", left_out.text))), path=where, hint=hint)
 
 

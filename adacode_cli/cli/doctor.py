@@ -28,7 +28,7 @@ def doctor(
         typer.Option(metavar="OWNER/REPO", envvar="ADACODE_HUB_REPO", help="The Hub repository to report on."),
     ] = None,
 ) -> None:
-    """Show versions, image formats, devices, precision support, weights and caches.
+    """Show versions, image formats, stores, devices, precision support, weights and caches.
 
     Ends with exit code 4 if bundled weights are missing or damaged, and with 2 if
     the file of settings cannot be used.
@@ -39,6 +39,7 @@ def doctor(
         facts: Facts = {
             "versions": machine.versions(),
             "formats": machine.image_formats(),
+            "stores_and_clusters": machine.stores_and_clusters(),
             "memory": machine.memory(),
             "devices": machine.devices(),
         }
@@ -76,6 +77,9 @@ def _lines(facts: Facts) -> Iterator[str]:
     yield "formats"
     yield from _pairs({format["title"]: _format(format) for format in facts["formats"]})
     yield ""
+    yield "stores and clusters"
+    yield from _pairs({one["title"]: _store_or_cluster(one) for one in facts["stores_and_clusters"]})
+    yield ""
     yield "memory"
     yield from _pairs({name: _gigabytes(size) for name, size in facts["memory"].items()})
     yield ""
@@ -105,9 +109,19 @@ def _pairs(facts: Facts) -> Iterator[str]:
     return (f"  {name:<{width}}  {value}" for name, value in facts.items())
 
 
+def _unavailable(package: str, install: str) -> str:
+    return f"unavailable: {package} is not installed ({install})"
+
+
+def _store_or_cluster(one: Facts) -> str:
+    if one["version"] is None:
+        return _unavailable(one["package"], one["install"])
+    return f"{one['package']} {one['version']}"
+
+
 def _format(format: Facts) -> str:
     if format["missing"]:
-        return f"unavailable: {format['missing']} is not installed ({format['install']})"
+        return _unavailable(format["missing"], format["install"])
     if not format["suffixes"]:
         return f"read: {', '.join(format['input_suffixes'])}{_profiles(format)}"
     also = f"; read: {', '.join(format['input_suffixes'])}" if format["input_suffixes"] else ""

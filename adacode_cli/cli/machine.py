@@ -9,6 +9,7 @@ from typing import Any
 
 from adacode_cli import formats
 from adacode_cli.errors import AdaCodeError
+from adacode_cli.storage.kinds import KINDS
 from adacode_cli.version import __version__
 
 _LIBRARIES = (
@@ -69,6 +70,23 @@ def _unless_installed(package: str | None) -> str | None:
     except metadata.PackageNotFoundError:
         return package
     return None
+
+
+def stores_and_clusters() -> list[Facts]:
+    """What `--engine ray` and each kind of store need beside adacode.
+
+    version: of the package; None if it is not installed.
+    """
+    kinds = dict.fromkeys((kind.title, kind.module, kind.extra) for kind in KINDS.values() if kind.extra)
+    return [
+        {
+            "title": title,
+            "package": package,
+            "version": None if _unless_installed(package) else metadata.version(package),
+            "install": f"pip install 'adacode-cli[{extra}]'",
+        }
+        for title, package, extra in (*kinds, ("Ray", "ray", "ray"))
+    ]
 
 
 def memory() -> Facts:

@@ -200,14 +200,18 @@ class RestoreOptions(KeptOptions):
     include: Annotated[
         list[str] | None,
         _selection(
-            metavar="GLOB", help="Restore only files that match, such as '*.jpg' or '2019/**'. May be repeated."
+            metavar="GLOB",
+            help="Restore only files that match, such as '*.jpg' or '2019/**', in upper or lower case. May be "
+            "repeated.",
         ),
         _WHICH,
     ] = None
     exclude: Annotated[
         list[str] | None,
         _selection(
-            metavar="GLOB", help="Leave out files and directories that match, such as 'thumbs'. May be repeated."
+            metavar="GLOB",
+            help="Leave out files and directories that match, such as 'thumbs', in upper or lower case. May be "
+            "repeated.",
         ),
         _WHICH,
     ] = None

@@ -60,8 +60,8 @@ def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
         "2 hidden folders, 2 folders @eaDir, 1 folder .AppleDouble, 1 folder .thumbnails, 1 folder __MACOSX"
     )
     assert left_out.advice == (
-        "to convert EXR with ImageMagick (convert a.exr a.tif); GIF with ImageMagick (convert a.gif a.png); "
-        "MOV with FFmpeg (ffmpeg -i a.mov a-%05d.png)"
+        "Convert EXR files with ImageMagick (convert a.exr a.tif). Convert GIF files with ImageMagick "
+        "(convert a.gif a.png). Convert MOV files with FFmpeg (ffmpeg -i a.mov a-%05d.png)."
     )
     assert sorted(Path(path).relative_to(tmp_path).as_posix() for path in left_out.unread) == [
         *("anim.gif", "clip.mov", "raw/1.PSD", "raw/2.exr", "raw/3.exr")

@@ -41,11 +41,11 @@ def test_the_summary_counts_them_by_kind_and_says_what_converts_them(adacode, fo
     left_out = "left out: 1 .DS_Store, 1 .txt, 1 .xmp"
     assert counts == f"  4 files were not read: 1 GIF, 1 MP4, 1 PDF, 1 PSD; {left_out}"
     commands = (
-        "GIF with ImageMagick (convert a.gif a.png)",
-        "MP4 with FFmpeg (ffmpeg -i a.mp4 a-%05d.png)",
-        "PDF with Poppler (pdftoppm -r 300 -tiff a.pdf a)",
+        "Convert GIF files with ImageMagick (convert a.gif a.png).",
+        "Convert MP4 files with FFmpeg (ffmpeg -i a.mp4 a-%05d.png).",
+        "Convert PDF files with Poppler (pdftoppm -r 300 -tiff a.pdf a).",
     )
-    assert advice == f"  to convert {'; '.join(commands)}"
+    assert advice == f"  {' '.join(commands)}"
 
 
 def test_each_is_named_with_v_in_the_events_in_the_log_and_in_the_report(adacode, folder, tmp_path):
@@ -90,7 +90,7 @@ def test_a_folder_with_nothing_else_is_refused_with_the_command(adacode, folder)
         text = result.stderr.decode()
         assert result.returncode == 3
         assert "p: no images found; 4 files were not read: 1 GIF, 1 MP4, 1 PDF, 1 PSD; left out:" in text
-        assert "to convert GIF with ImageMagick (convert a.gif a.png);" in text
+        assert "Convert GIF files with ImageMagick (convert a.gif a.png). " in text
 
 
 @pytest.mark.parametrize(

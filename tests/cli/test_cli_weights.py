@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from adacode_process import ROOT, environment
 
 sys.path.append(str(Path(__file__).parent.parent / "checkpoints"))
 from hub_server import HubServer
+
+from adacode_cli.cli import doctor, machine
 
 BUNDLED = (ROOT / "weights" / "compact-sr-x4.safetensors").exists()
 
@@ -132,9 +137,31 @@ def test_doctor_reports_everything_as_json(real_adacode, tmp_path):
 
 def test_doctor_for_a_person(real_adacode):
     text = real_adacode("doctor").stdout.decode()
-    for heading in ("versions", "memory", "devices", "weights", "places"):
+    for heading in ("versions", "stores and clusters", "memory", "devices", "weights", "places"):
         assert f"\n{heading}\n" in f"\n{text}"
     assert "native: fp32 yes" in text
+    for one in machine.stores_and_clusters():
+        found = f"{one['package']} {one['version']}" if one["version"] else one["install"]
+        assert re.search(rf"^  {one['title']} +.*{re.escape(found)}", text, re.MULTILINE)
+
+
+def test_doctor_names_the_extras_of_stores_and_clusters(monkeypatch):
+    def version(package: str) -> str:
+        if package == "gcsfs":
+            raise metadata.PackageNotFoundError(package)
+        return "1.2"
+
+    monkeypatch.setattr(machine.metadata, "version", version)
+    found = machine.stores_and_clusters()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for one in found:
+        extra = one["install"].partition("[")[2].partition("]")[0]
+        assert [re.split("[<>=]", package)[0] for package in extras[extra]] == [one["package"]]
+    assert [one["package"] for one in found] == ["s3fs", "gcsfs", "adlfs", "aiohttp", "paramiko", "ray"]
+    assert [doctor._store_or_cluster(one) for one in found[:2]] == [
+        "s3fs 1.2",
+        "unavailable: gcsfs is not installed (pip install 'adacode-cli[gs]')",
+    ]
 
 
 @pytest.mark.skipif(not BUNDLED, reason="the bundled weights are not there yet")
