@@ -63,7 +63,7 @@ class RemoteSearch:
         if not self._is_searched:
             return
         if name in _UNUSABLE or place[0] == "/":
-            yield self._unusable(place)
+            yield self._unusable(f"the key {place!r} has")
         elif _IS_WINDOWS and _NOT_ON_WINDOWS.search(place):
             yield PassedOver(self.given, f"the key {place!r} cannot be the name of a file on Windows", failed=True)
         elif self.given.kind.names_version(place):
@@ -89,7 +89,7 @@ class RemoteSearch:
                     yield from self._tell(above, OUTPUTS)
                 return
             if part in _UNUSABLE:
-                yield from self._once(at, self._unusable(f"{folder}/"))
+                yield from self._once(at, self._unusable(f"all keys that begin with {f'{at}/'!r} have"))
                 return
             if part.startswith(".") or part.lower() in SIDE_FOLDERS:
                 if at not in self._told and not self.selection.globs.excludes(at):
@@ -111,8 +111,8 @@ class RemoteSearch:
             self._told.add(place)
             yield entry
 
-    def _unusable(self, place: str) -> PassedOver:
-        reason = f"the key {place!r} has an empty part, '.' or '..', so that no path can name it"
+    def _unusable(self, which: str) -> PassedOver:
+        reason = f"{which} an empty part, '.' or '..', which no path can have"
         return PassedOver(self.given, reason, failed=True)
 
     def _count(self, name: str, place: str) -> None:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adacode_cli import atomic
+from adacode_cli.batch.lease import check_leases
 from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.batch.record import Settings, peak_memory_bytes
@@ -156,7 +157,10 @@ class Tally:
 
 
 def write_report(root: Path, report: Report, settings: Settings, began: datetime) -> None:
-    """Writes the report of a run into the tree `root`, if it exists. Raises OutputError."""
+    """Writes the report of a run into the tree `root`, if it exists.
+
+    Raises OutputError, and JournalError if the run may not write to a store any more.
+    """
     if not is_remote(root) and (not (root / STATE).is_dir() or (root / STATE).is_symlink()):
         return  # Nothing was done there, or the folder is not from adacode.
     fields = {
@@ -187,7 +191,7 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
     }
     data = json.dumps(fields, indent=1).encode("ascii") + b"\n"
     if is_remote(root):
-        objects.write(root / REPORT, data, media_type="application/json")
+        objects.write(root / REPORT, data, media_type="application/json", before=check_leases)
     else:
         atomic.write_bytes(root / REPORT, data)
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from adacode_cli.cli.streams import printable, whole
 from adacode_cli.sizes import AS_LARGE, AS_LARGE_ALREADY
+from adacode_cli.storage.path import is_remote
 
 if TYPE_CHECKING:
     from adacode_cli.batch.claims import Holder
@@ -98,7 +99,11 @@ def _places(roots: tuple[Path, ...]) -> tuple[str | tuple[str, Style], ...]:
 def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
     text = Text()
     for outcome in report.failed[:_MAX_FAILURES_LISTED]:
-        text.append_text(Text.assemble("\n  failed: ", whole(outcome.source), style="red"))
+        # The source of an object that no path can name is the address that was searched; the reason names its key.
+        assert outcome.failure is not None, "only failed outcomes are kept"
+        has_key = outcome.target is None and is_remote(outcome.source)
+        why = printable(f": {outcome.failure.message}") if has_key else ""
+        text.append_text(Text.assemble("\n  failed: ", whole(outcome.source), why, style="red"))
     more = report.num_failed - _MAX_FAILURES_LISTED
     if more > 0:
         where = f" in {printable(str(roots[0]))}" if roots else ""

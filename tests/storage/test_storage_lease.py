@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -15,8 +16,10 @@ from adacode_cli.batch.announced import Announcements
 from adacode_cli.batch.claims import claimed
 from adacode_cli.batch.lease import Lease
 from adacode_cli.batch.output_files import write_new
+from adacode_cli.batch.record import Settings
 from adacode_cli.batch.remote_journal import RemoteJournal
 from adacode_cli.batch.remote_tree import RemoteTree
+from adacode_cli.batch.report import REPORT, Tally, write_report
 from adacode_cli.errors import JournalError, OutputError
 from adacode_cli.storage import listing, objects
 from adacode_cli.storage.path import path_of
@@ -232,8 +235,11 @@ def test_a_run_without_its_lease_writes_nothing(root):
     with pytest.raises(JournalError, match="another run has taken over"):
         write_new(root / "a.png", b"late")
     with pytest.raises(JournalError, match="another run has taken over"):
+        write_report(root, Tally(0).report(), Settings(), datetime.now(UTC))
+    with pytest.raises(JournalError, match="another run has taken over"):
         tree.close()
     assert objects.status(root / "a.png") is None
+    assert objects.status(root / REPORT) is None
     assert not list(listing.entries(root / ".adacode" / "journal"))
     write_new(root / "a.png", b"of another tree of this process")
 

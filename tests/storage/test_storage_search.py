@@ -9,6 +9,9 @@ from adacode_cli.batch.discover import discover
 from adacode_cli.batch.found import Found, PassedOver, Selection
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.left_out import LeftOut
+from adacode_cli.batch.outcome import failed_entry
+from adacode_cli.batch.report import Tally
+from adacode_cli.cli.run_text import finished_lines
 from adacode_cli.storage import objects
 from adacode_cli.storage.path import path_of
 
@@ -76,12 +79,18 @@ def test_a_key_that_no_path_can_name_is_a_failure(in_process):
         in_process.put(key, b"x")
     found = list(discover([path_of("s3://museum/scans")], Selection(), LeftOut()))
     assert [one.place for one in found if isinstance(one, Found)] == ["d.png"]
-    reasons = sorted(one.reason for one in found if isinstance(one, PassedOver) and one.failed)
-    assert [" ".join(reason.split()[:3]) for reason in reasons] == [
-        "the key './'",
-        "the key '/e.png'",
-        "the key 'a//'",
-        "the key 'd.png?versionId=1.png'",
+    tally = Tally(total=4)
+    for one in found:
+        if isinstance(one, PassedOver) and one.failed:
+            tally.add(failed_entry(one))
+    summary = finished_lines(tally.report(), (), detailed=False).plain
+    why = "an empty part, '.' or '..', which no path can have"
+    assert sorted(summary.splitlines()[1:]) == [
+        f"  failed: s3://museum/scans: all keys that begin with './' have {why}",
+        f"  failed: s3://museum/scans: all keys that begin with 'a//' have {why}",
+        f"  failed: s3://museum/scans: the key '/e.png' has {why}",
+        "  failed: s3://museum/scans: the key 'd.png?versionId=1.png' contains ?versionId=, which would name another "
+        "object",
     ]
 
 
