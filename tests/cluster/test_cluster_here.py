@@ -14,6 +14,8 @@ from adacode_process import default_signals
 from ray_cluster import FAULTY, PATIENCE_S, comes, until
 from test_cluster_runs import events, journal, linux, tree
 
+from adacode_cli.batch.cluster.local_cluster import local_cluster
+
 RAY = ("--engine", "ray", "--num-workers", "2")
 ENV = {"PYTHONPATH": FAULTY, "FAULTY": "1"}
 SIGNALLED = {"start_new_session": True, "preexec_fn": default_signals}
@@ -120,6 +122,17 @@ def test_the_cluster_ends_with_a_run_that_is_killed(adacode, photos, tmp_path, l
     result = adacode("sr", "p", "--weights", "nearest", "--json")
     assert (result.returncode, events(result.stdout)[-1]["done"]) == (0, 2), result.stderr
     assert len(tree(out)) == 3
+
+
+def test_a_cluster_that_ray_ends_leaves_nothing(left, monkeypatch):
+    """Ray ends a cluster whose helper processes fail, and the process that started it."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.setenv(name, "")  # to be restored
+    with local_cluster(cpus=1, gpus=0):
+        (session,) = left.sessions(os.getpid())
+        assert comes(lambda: "ray::DashboardA" in processes_of(session))
+        os.kill(processes_of(session)["ray::DashboardA"], signal.SIGKILL)
+        assert comes(left.nothing)
 
 
 def test_a_cluster_that_is_gone_ends_the_run_which_the_same_command_finishes(adacode, photos, tmp_path, left):

@@ -1,9 +1,10 @@
 """A Ray cluster of this machine alone, for one run.
 
-A process of its own starts it, in a session of its own: a terminal or a service that sends a signal to all processes of
-the run does not reach the cluster, which the run needs until it has stopped. That process ends the cluster as soon as
-the run closes its pipe, or has ended in any way. Nobody else can connect: the cluster listens at 127.0.0.1 only, and
-asks for a password of this run.
+Two processes hold it, in a session of their own: a terminal or a service that sends a signal to all processes of the
+run does not reach the cluster, which the run needs until it has stopped. One of them starts the cluster, and ends it as
+soon as the run closes its pipe, or has ended in any way. Ray ends this process if the cluster fails, so the other one
+waits for its end, and removes what is left. Nobody else can connect: the cluster listens at 127.0.0.1 only, and asks
+for a password of this run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,7 @@ _MAX_FOLDER_BYTES = 18
 # there are no clusters on this system. That is what it assumes by itself on Windows and macOS.
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _REMOVING_S, _TIMES_ABSENT = 20.0, 10
+_COMMAND = (sys.executable, "-m", "adacode_cli.batch.cluster.local_cluster")
 
 
 @contextmanager
@@ -35,7 +38,7 @@ def local_cluster(*, cpus: int, gpus: int) -> Iterator[str]:
     """Within the block, there is a cluster with these devices; its address. Raises DeviceError."""
     # For this process too, before it imports ray.
     os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **_LOOPBACK_ONLY})
-    command = [sys.executable, "-m", __name__, str(cpus), str(gpus)]
+    command = [*_COMMAND, str(cpus), str(gpus)]
     try:
         process = subprocess.Popen(
             command,
@@ -79,19 +82,29 @@ def environment() -> dict[str, str]:
     return {**without, **quiet}
 
 
-def _hold(cpus: int, gpus: int) -> None:
-    """Starts the cluster, says its address on standard output, and ends it when standard input is closed."""
+def _hold(cpus: str, gpus: str) -> None:
+    """Starts the process that runs the cluster, waits for its end, and removes what is left."""
     folder = tempfile.gettempdir()
     if len(os.fsencode(folder)) > _MAX_FOLDER_BYTES and os.path.isdir("/tmp"):  # noqa: PTH112
         folder = "/tmp"
     folder = tempfile.mkdtemp(prefix="adacode-ray-", dir=folder)
     try:
+        with subprocess.Popen([*_COMMAND, cpus, gpus, folder]):  # with the standard streams of this process
+            sys.stdout.close()  # so that the run learns at once if the other process ends without a word
+    finally:
+        _end_session()
+        _remove(folder)
+
+
+def _run(cpus: str, gpus: str, folder: str) -> None:
+    """Starts the cluster, says its address on standard output, and ends it when standard input is closed."""
+    try:
         import ray
 
         ray.init(
             address="local",
-            num_cpus=cpus,
-            num_gpus=gpus,
+            num_cpus=int(cpus),
+            num_gpus=int(gpus),
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
@@ -107,7 +120,20 @@ def _hold(cpus: int, gpus: int) -> None:
     finally:
         with suppress(Exception):  # It may not have been imported.
             ray.shutdown()
-        _remove(folder)
+
+
+def _end_session() -> None:
+    """Ends the other processes of the session that this process leads; on Linux, where it can be known which these are.
+
+    Elsewhere Ray alone sees to their end.
+    """
+    if sys.platform != "linux" or os.getsid(0) != os.getpid():
+        return
+    for path in Path("/proc").glob("[0-9]*"):
+        number = int(path.name)
+        with suppress(OSError):  # It has ended meanwhile.
+            if number != os.getpid() and os.getsid(number) == os.getpid():
+                os.kill(number, signal.SIGKILL)
 
 
 def _remove(folder: str) -> None:
@@ -120,4 +146,4 @@ def _remove(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _hold(int(sys.argv[1]), int(sys.argv[2]))
+    (_run if len(sys.argv) > 3 else _hold)(*sys.argv[1:])
