@@ -6,7 +6,7 @@ Masks are grown and feathered by Euclidean distance, so "pixels more than N pixe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,16 @@ from adacode_cli.errors import UsageError
 _EQUAL_PX = 1e-3
 # A mask with fewer pixels is probably a mistake; a mark of this size is hardly seen in an image.
 _FEW_PIXELS, _SMALL_SHARE = 1000, 1e-4
+
+
+def extent_of(cells: Sequence[int], cell_px: int, size: Sequence[int]) -> tuple[float, float]:
+    """Height and width of cells from the corner of an image on, in shares of the image's; more than 1 where the last
+    cells reach beyond its edge.
+
+    cells: (rows, columns). cell_px: the side of a cell in pixels of the image. size: (height, width) of the image.
+    """
+    (rows, columns), (height, width) = cells, size
+    return rows * cell_px / height, columns * cell_px / width
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class WithoutNetwork:
     precision: str = ""
     shrunk: NDArray[np.float32] | None = None
     found: NDArray[np.bool_] | None = None
+    weights_extent: tuple[float, float] = (1.0, 1.0)
 
     def with_found(self, mask: NDArray[np.bool_], /) -> WithoutNetwork:
         """The same with the mask of the marks that were found, H×W bool."""

@@ -436,7 +436,8 @@ def refused_path(quarantine: Path, job: Job) -> Path:
 
 def map_png(image: Decoded, restored: Restored) -> bytes:
     """The weight map of an image as a PNG file."""
-    picture: NDArray[Any] = weights_map.draw(image.pixels, restored.mixing_weights, restored.categories)
+    cells = restored.mixing_weights, restored.categories, restored.weights_extent
+    picture: NDArray[Any] = weights_map.draw(image.pixels, *cells)
     drawn = Decoded(pixels=picture, alpha=None, format="png", icc=None, exif=None, notes=())
     return encode(drawn, format="png")
 

@@ -43,11 +43,16 @@ class _Panel:
     swatch: tuple[int, int, int] | None = None
 
 
-def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: Sequence[str]) -> Pixels:
+def draw(
+    image: NDArray[Any],
+    mixing_weights: NDArray[np.float32],
+    categories: Sequence[str],
+    extent: tuple[float, float] = (1.0, 1.0),
+) -> Pixels:
     """A sheet of panels, H×W×3 uint8 RGB.
 
     `image` is H×W or H×W×3 of any image dtype (float in [0, 1]), `mixing_weights` K×h×w (any finite values),
-    `categories` their K names.
+    `categories` their K names, `extent` height and width of the h×w cells in shares of the image's, at least 1.
     """
     assert len(categories) == len(mixing_weights), "one name per basis"
     height, width = _panel_size(image.shape)
@@ -56,14 +61,14 @@ def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: S
     low, high = range_of(mixing_weights)
     panels = [
         _Panel("image", "as restored", shown),
-        _Panel("overlay", "the basis that weighs most", _overlay(shown, dominant)),
+        _Panel("overlay", "the basis that weighs most", _overlay(shown, dominant, extent)),
     ]
     for index, category in enumerate(categories):
         share = float(np.mean(dominant == index))
         detail = f"mean {mixing_weights[index].mean():.2f}, most in {share:.0%}"
         heat = _heat(mixing_weights[index], low, high)
         swatch = color_of(index)
-        panels.append(_Panel(category, detail, _resize(heat, height, width, smooth=False), swatch))
+        panels.append(_Panel(category, detail, _of_cells(heat, height, width, extent), swatch))
     return _sheet(panels, height, width, low, high)
 
 
@@ -86,10 +91,16 @@ def _as_rgb8(image: NDArray[Any]) -> Pixels:
     return np.repeat(grey_or_rgb[..., None], 3, axis=2) if grey_or_rgb.ndim == 2 else grey_or_rgb
 
 
-def _resize(image: Pixels, height: int, width: int, *, smooth: bool = True) -> Pixels:
-    shrinks = image.shape[0] > height
-    interpolation = (cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC) if smooth else cv2.INTER_NEAREST
+def _resize(image: Pixels, height: int, width: int) -> Pixels:
+    interpolation = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
+
+
+def _of_cells(cells: Pixels, height: int, width: int, extent: tuple[float, float]) -> Pixels:
+    """A panel of cells in one colour each, without what is beyond the edge of the image."""
+    sides = zip((height, width), cells.shape[:2], extent, strict=True)
+    rows, columns = (((np.arange(side) + 0.5) / side * number / share).astype(int) for side, number, share in sides)
+    return np.asarray(cells[np.ix_(rows, columns)])
 
 
 def _heat(plane: NDArray[np.float32], low: float, high: float) -> Pixels:
@@ -104,9 +115,9 @@ def color_of(index: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _overlay(shown: Pixels, dominant: NDArray[np.intp]) -> Pixels:
+def _overlay(shown: Pixels, dominant: NDArray[np.intp], extent: tuple[float, float]) -> Pixels:
     grey = np.asarray(Image.fromarray(shown).convert("L").convert("RGB"), dtype=np.float32)
-    colors = _resize(_PALETTE[dominant % len(_PALETTE)], shown.shape[0], shown.shape[1], smooth=False)
+    colors = _of_cells(_PALETTE[dominant % len(_PALETTE)], shown.shape[0], shown.shape[1], extent)
     mixed = (1.0 - _OVERLAY_SHARE) * grey + _OVERLAY_SHARE * colors
     return np.rint(mixed).astype(np.uint8)
 

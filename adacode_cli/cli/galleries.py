@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from adacode_cli.batch.gallery.folder import Gallery
 
 
-def gallery_at(results: Path) -> Gallery:
-    """The gallery of a directory of results. Raises InputError, and UsageError for an address."""
+def gallery_at(results: Path, of_photographs: str = "") -> Gallery:
+    """The gallery of a directory of results. Raises InputError, and UsageError for an address.
+
+    of_photographs: what the hint says to those who have named a directory of photographs, a sentence.
+    """
     from adacode_cli.batch.gallery.places import GALLERY, PAGE
     from adacode_cli.batch.gallery.whole import gallery_of
     from adacode_cli.batch.journal import JOURNAL
@@ -31,6 +34,7 @@ def gallery_at(results: Path) -> Gallery:
             hint = f"It is a copy of results in a store. Open {page} in a browser."
             raise InputError("holds no local journal", path=results, hint=hint)
         hint = "Name the directory that a run wrote (its -o); results that -o named as a file have no journal."
+        hint += f" {of_photographs}" if of_photographs else ""
         raise InputError(f"holds no results of adacode: {JOURNAL.as_posix()} is missing", path=results, hint=hint)
     return gallery_of(results)
 

@@ -227,17 +227,29 @@ def _second(_number: int, _frame: FrameType | None) -> None:
 
 
 def _end() -> None:
-    _write_if_a_terminal(_SHOW_CURSOR)  # a line that shows progress hides it
     with suppress(OSError):  # the terminal may have been closed
+        standard_error = _taken_from_threads()
+        _write_if_a_terminal(_SHOW_CURSOR, standard_error)  # a line that shows progress hides it
         if _last_words.text:
-            _write_line(_last_words.text)
+            _write_line(_last_words.text, standard_error)
     os._exit(EXIT_INTERRUPTED)
 
 
-def _write_if_a_terminal(sequence: bytes) -> None:
+def _taken_from_threads() -> int:
+    """Standard error under another number, so that a thread that draws progress writes nothing after the last line."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        standard_error = os.dup(2)
+    except OSError:  # too many files are open
+        return 2
+    os.dup2(nowhere, 2)
+    return standard_error
+
+
+def _write_if_a_terminal(sequence: bytes, standard_error: int = 2) -> None:
     with suppress(OSError):  # it may have been closed
-        if os.isatty(2) and not _is_dumb():
-            os.write(2, sequence)
+        if os.isatty(standard_error) and not _is_dumb():
+            os.write(standard_error, sequence)
 
 
 def _is_dumb() -> bool:
@@ -245,13 +257,14 @@ def _is_dumb() -> bool:
     return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
-def _write_line(text: str) -> None:
+def _write_line(text: str, standard_error: int = 2) -> None:
     """Writes a line, on a terminal in whole words and in the place of a line that shows progress. Raises OSError."""
     begin = b""
-    if os.isatty(2):
-        begin, columns = b"" if _is_dumb() else _CLEAR_LINE, os.get_terminal_size(2).columns or _USUAL_COLUMNS
+    if os.isatty(standard_error):
+        begin = b"" if _is_dumb() else _CLEAR_LINE
+        columns = os.get_terminal_size(standard_error).columns or _USUAL_COLUMNS
         text = textwrap.fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    os.write(2, begin + f"{text}\n".encode())
+    os.write(standard_error, begin + f"{text}\n".encode())
 
 
 _SAME_REQUEST_S = 1.0

@@ -98,7 +98,7 @@ def view(
 
         serve(Service(results, options.masks, options.port or 0, options.thumbnails, options.open))
         return
-    gallery = gallery_at(results)
+    gallery = gallery_at(results, "To paint masks on photographs, add --serve --masks DIR.")
     if options.self_contained is not None:
         from adacode_cli.batch.gallery.whole import check_place
 

@@ -47,7 +47,7 @@ from adacode_cli.engine.requests import (
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.several import One, each
 from adacode_cli.errors import UsageError, WeightsError
-from adacode_cli.geometry import Hole
+from adacode_cli.geometry import Hole, extent_of
 from adacode_cli.sizes import Size, enlarged
 from adacode_cli.tasks import TASKS, Task
 
@@ -66,7 +66,9 @@ class _Edge(TypedDict, total=False):
 class Restored(Generic[ImageT]):
     """image: of the input's kind, layout and dtype.
 
-    mixing_weights: K×h×w float32, a value for each basis and latent cell. categories: the K names of the bases.
+    mixing_weights: K×h×w float32, a value for each basis and latent cell. weights_extent: height and width of these
+    cells in shares of the image's: 1, or more where the last cells reach beyond its edge.
+    categories: the K names of the bases.
     notes: messages for the user about this image. shrunk: the means of the image's colours over each pixel of the
     input, H×W×3 or H×W×1 float32 in [0, 1], if the engine has computed them. alpha: of the image, H×W, where the
     input's alpha was given beside its colours; otherwise the image has its own.
@@ -82,6 +84,7 @@ class Restored(Generic[ImageT]):
     shrunk: npt.NDArray[np.float32] | None = None
     alpha: Pixels | None = None
     found: npt.NDArray[np.bool_] | None = None
+    weights_extent: tuple[float, float] = (1.0, 1.0)
 
     def with_found(self, mask: npt.NDArray[np.bool_]) -> Restored[ImageT]:
         """The same with the mask of the marks that were found, H×W bool."""
@@ -261,7 +264,9 @@ class Restorer:
                 image = np.dstack((image, image, image)) if codes.grey else image
                 image = np.dstack((image, codes.alpha))
         names = self._runner(TASKS["reconstruct"], 1).config.names()
-        return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes), decoded.precision)
+        mixing, notes = codes.touched_mixing, (*codes.notes, *decoded.notes)
+        extent = extent_of(mixing.shape[1:], codes.stride, (codes.height, codes.width))
+        return Restored(image, mixing, names, notes, decoded.precision, weights_extent=extent)
 
     def code_levels(self) -> int:
         """Number of levels of codes that `encode` makes."""
@@ -394,7 +399,10 @@ class Restorer:
             if hole.exemplars:
                 image = with_exemplars(color, image, hole.grown, None if coverage is None else coverage > 0)
             image = composite(color, image, hole.weights)
-        return Restored(image, result.mixing_KHW.numpy(), runner.config.names(), result.notes, result.precision, shrunk)
+        mixing, config = result.mixing_KHW.numpy(), runner.config
+        extent = extent_of(mixing.shape[1:], config.latent_stride // config.scale, color.shape[:2])
+        names, precision = config.names(), result.precision
+        return Restored(image, mixing, names, result.notes, precision, shrunk, weights_extent=extent)
 
     def _codes(self) -> Coder:
         with self._loading:

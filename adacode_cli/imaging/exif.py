@@ -160,7 +160,8 @@ def _check_apart(tables: list[tuple[int, int]], spans: list[tuple[int, int]]) ->
 def sections(block: bytes, at: int | None = None) -> Sections:
     """The describing tags of an EXIF block or of a TIFF file, from its directory at `at`, or else from the first.
 
-    Raises DamagedExif.
+    Of a tag that is there twice, the first one counts, as in libtiff: tifffile writes the shape of the pixels as a
+    second ImageDescription after that of a person. Raises DamagedExif.
     """
     layout, first = header(block)
     entries, _, _ = directory(block, first if at is None else at, layout)
@@ -176,7 +177,8 @@ def sections(block: bytes, at: int | None = None) -> Sections:
                     directories[_INTEROPERABILITY] = tuple(
                         _little(e, layout) for e in directory(block, third, layout)[0]
                     )
-    main = tuple(_little(e, layout) for e in entries if e.code in _DESCRIBING)
+    describing = {e.code: _little(e, layout) for e in reversed(entries) if e.code in _DESCRIBING}
+    main = tuple(describing[code] for code in sorted(describing))
     return Sections(main, *(directories.get(code, ()) for code in (EXIF_DIRECTORY, GPS_DIRECTORY, _INTEROPERABILITY)))
 
 

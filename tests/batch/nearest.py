@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 CATEGORIES = ("architecture", "faces", "nature")
+CELL_PX = 8  # of the input
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class NearestRestored:
     shrunk: np.ndarray | None = None
     alpha: np.ndarray | None = None
     found: np.ndarray | None = None
+    weights_extent: tuple[float, float] = (1.0, 1.0)
 
     def with_found(self, mask):
         return replace(self, found=mask)
@@ -34,10 +36,11 @@ class NearestRestorer:
             alpha = _enlarged(alpha, size)
         if alpha is not None and mask is not None and mask.opaque:
             alpha = np.where(mask.mask, alpha.dtype.type(_opaque(alpha)), alpha)
-        height, width = (max(1, side // 8) for side in image.shape[:2])
+        height, width = (-(-side // CELL_PX) for side in image.shape[:2])
         ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :].repeat(height, axis=0)
         weights = np.stack([ramp, 1 - ramp, np.full_like(ramp, 0.3)])
-        return NearestRestored(out, weights, alpha=alpha)
+        extent = tuple(CELL_PX * cells / side for cells, side in zip(ramp.shape, image.shape[:2], strict=True))
+        return NearestRestored(out, weights, alpha=alpha, weights_extent=extent)
 
 
 def _enlarged(image, size):

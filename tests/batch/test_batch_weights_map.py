@@ -43,6 +43,15 @@ def test_overlay_colors_the_dominant_basis():
         assert 0.9 * 200 * 200 <= near <= 1.1 * 200 * 200
 
 
+def test_cells_that_reach_beyond_the_edge_are_cut_off():
+    """Three cells are twice as wide as the image: it shows the first, and half of the second."""
+    weights = np.stack([[[1.0, 0.0, 0.0]], [[0.0, 1.0, 1.0]]]).astype(np.float32)
+    sheet = weights_map.draw(np.full((100, 100), 255, np.uint8), weights, ("left", "right"), (2.0, 2.0))
+    bright = (sheet == np.array((253, 231, 37), np.uint8)).all(axis=2)[400:-70]
+    left, right = (half.sum() for half in np.hsplit(bright, 2))
+    assert (left, right) == (400 * 267, 400 * 133)
+
+
 def test_names_are_written():
     """Different names give different sheets; the same ones the same."""
     weights = np.zeros((2, 2, 2), np.float32)

@@ -177,7 +177,7 @@ class Repeating:
     """Codes of nothing, of which the image comes out that went in."""
 
     mixing_weights, categories, notes, shrunk = np.ones((1, 1, 1), np.float32), ("a",), (), None
-    precision = "fp32"
+    precision, weights_extent = "fp32", (1.0, 1.0)
 
     def encode(self, image, alpha=None):
         self.image = image

@@ -46,7 +46,9 @@ def test_an_image_from_a_file_is_the_image_of_its_codes(height, width, channels,
     assert (again.image.shape, again.image.dtype) == (image.shape, image.dtype)
     if channels == 4:
         np.testing.assert_array_equal(again.image[..., 3], image[..., 3])
-    assert again.mixing_weights.shape == (2, -(-height // 8), -(-width // 8))
+    rows, columns = -(-height // 8), -(-width // 8)
+    assert again.mixing_weights.shape == (2, rows, columns)
+    assert again.weights_extent == (8 * rows / height, 8 * columns / width)
     assert again.categories == ("meadow", "brick")
 
 

@@ -41,6 +41,7 @@ def test_layout_and_depth_stay(task, dtype, channels):
     assert restored.image.shape == (21 * factor, 34 * factor, *image.shape[2:])
     assert restored.image.flags.c_contiguous
     assert restored.mixing_weights.shape == (2, math.ceil(21 * factor / 8), math.ceil(34 * factor / 8))
+    assert restored.weights_extent == (math.ceil(21 * factor / 8) * 8 / (21 * factor), 40 / 34 if factor == 1 else 1)
     assert restored.mixing_weights.dtype == np.float32
     assert restored.categories == ("meadow", "brick")
     assert restored.notes == ()

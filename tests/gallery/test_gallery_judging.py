@@ -41,6 +41,14 @@ def test_judgements_are_made_by_keys_and_kept(photo, restored, page):
     assert judged(page) == expected
     page.browser_page.locator("#judged").select_option("redo")
     assert page.cards() == ["b.png"]
+    page.browser_page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.browser_page.locator("#export-open").click()
+    page.browser_page.locator("#export button", has_text="Copy").click()
+    page.until("document.querySelector('#export section button').textContent === 'Copied'")
+    copied = page.browser_page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.browser_page.locator("#export code").text_content()
+    assert copied.endswith("--from-file ~/Downloads/redo.txt")
+    page.browser_page.keyboard.press("Escape")
     page.browser_page.locator("#judged").select_option("none")
     assert page.cards() == ["d.png"]
     page.browser_page.locator("#reset").click()

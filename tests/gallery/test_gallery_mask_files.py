@@ -8,6 +8,7 @@ import numpy as np
 from adacode_process import Program, write_noise
 from gallery_server import mask_in, served
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from adacode_cli.batch.discover import discover
 from adacode_cli.batch.found import Found, Selection
@@ -63,8 +64,23 @@ def test_each_picture_of_a_nested_tree_has_a_mask_of_its_own(tmp_path):
     assert set(used.values()) == made
 
 
+def test_a_picture_that_was_made_again_from_a_list_keeps_its_folder(tmp_path):
+    for name in ("1931/a.png", "1932/b.png"):
+        write_noise(tmp_path / "photos", name, (40, 32))
+    (tmp_path / "redo.txt").write_text("1931/a.png\n")
+    program, options = Program(tmp_path, network=False), ("-w", "nearest", "--scale", "2")
+    assert program("sr", "photos", "-o", "out", *options).returncode == 0
+    again = ("sr", "-o", "../out", "--overwrite", "--from-file", "../redo.txt", *options)
+    assert Program(tmp_path / "photos", network=False)(*again).returncode == 0
+    with served(program, "out", "--masks", "m") as server:
+        painter = Painter(server)
+        assert set(painter.ids) == {"1931/a.png", "1932/b.png"}
+        painter.paint("1931/a.png", (40, 32))
+    assert mask_in(tmp_path / "m" / "1931" / "a.png").all()
+
+
 def test_a_photograph_that_changes_and_files_that_are_no_masks(tmp_path):
-    for name in ("turns.jpg", "a.png", "grey.png", "layer.png"):
+    for name in ("turns.jpg", "a.png", "grey.png", "layer.png", "text.png", "inch.png", "bare.png"):
         write_noise(tmp_path / "photos", name, (40, 32))
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -74,13 +90,19 @@ def test_a_photograph_that_changes_and_files_that_are_no_masks(tmp_path):
     strokes = Image.new("RGBA", (40, 32))
     strokes.paste((255, 0, 0, 255), (4, 4, 20, 20))
     strokes.save(masks / "layer.png")
+    black_and_white = Image.fromarray(np.where(grey > 99, 255, 0).astype(np.uint8))
+    info = PngInfo()
+    info.add_text("Author", "somebody else")
+    for name, options in {"text.png": {"pnginfo": info}, "inch.png": {"dpi": (300, 300)}, "bare.png": {}}.items():
+        black_and_white.save(masks / name, **options)
     before = {path.name: path.read_bytes() for path in masks.iterdir()}
     with served(Program(tmp_path, network=False), "photos", "--masks", "masks") as server:
         painter = Painter(server)
         status, _, body = painter.load("a.png")
         assert (status, b"in colours" in body) == (422, True)
         full = b"\xff" * (40 * 32 // 8)
-        for name in ("grey.png", "layer.png"):
+        painter.paint("bare.png", (40, 32))  # Nothing but the mask is in it.
+        for name in ("grey.png", "layer.png", "text.png", "inch.png"):
             _, headers, bits = painter.load(name)
             assert any(bits)
             assert painter.save(name, headers, full) == (409, "grey")

@@ -37,7 +37,7 @@ def legend(page) -> list[str]:
 
 def test_the_bases_are_drawn_over_the_picture_with_their_names(photo, restored, page):
     photo("photos/a.png", (40, 30), GREY)
-    photo("photos/b.png", (40, 30), GREY)
+    photo("photos/b.png", (44, 30), GREY)
     tree = restored()
     page.open(tree)
     page.show("a.png")
@@ -62,17 +62,31 @@ def test_the_bases_are_drawn_over_the_picture_with_their_names(photo, restored, 
     press("ArrowRight")
     page.until("document.getElementById('name').textContent === 'b.png'")
     page.wait_for_both()
-    assert legend(page) == ["architecture: most in 60 %"]
+    assert legend(page) == ["architecture: most in 50 %"]
     address = browser.evaluate("location.hash")
     browser.goto("about:blank")
     page.open(tree, address)
     page.wait_for_both()
     assert browser.locator("#over").input_value() == "basis:architecture"
     press("w")
+    # 6 × 4 cells of 8 pixels cover 48 × 32 pixels, of which the picture has 44 × 30; the bases change at pixel 24.
+    left, right = colors_at(page, (23.5 / 44, 0.5), (24.5 / 44, 0.5))
+    np.testing.assert_allclose(left, mixed(FACES, 0.5), atol=2)
+    np.testing.assert_allclose(right, mixed(ARCHITECTURE, 0.5), atol=2)
+    frame, drawn = page.box("#after .frame"), page.box("#after .over img")
+    assert drawn["height"] / frame["height"] == pytest.approx(32 / 30, abs=0.002)
+    press("3")  # Nothing is drawn over the difference, and the key says so.
+    assert legend(page) == ["Nothing is drawn over the difference."]
+    press("w")
+    assert legend(page) == []
+    press("w")
+    assert legend(page) == ["Nothing is drawn over the difference."]
+    press("5")
+    assert len(legend(page)) == 3
     press("w")
     assert legend(page) == []
     rows = browser.locator("#info .bases li").all_inner_texts()
-    assert [row.split() for row in rows] == [["architecture", "60", "%"], ["faces", "40", "%"], ["nature", "0", "%"]]
+    assert [row.split() for row in rows] == [["architecture", "50", "%"], ["faces", "50", "%"], ["nature", "0", "%"]]
     assert "over" not in browser.evaluate("location.hash")
 
 

@@ -341,14 +341,23 @@ def test_masks_are_painted_on_the_originals_of_a_run(tmp_path, served_page):
         page.browser_page.wait_for_url("**/paint.html*")
         board = Board(page)
         board.wait("1932/a.png")
+        only, place = board.browser.locator("#only"), board.browser.locator("#place")
+        only.check()
+        assert place.inner_text() == "without a mask: 2"
         board.set_brush(8)
         points = board.stroke((0.25, 0.25), (0.75, 0.75))
         board.save()
+        assert place.inner_text() == "without a mask: 1"
+        assert board.browser.locator("#pictures option").all_inner_texts() == ["1931/a.png", "● 1932/a.png"]
+        only.uncheck()
+        assert place.inner_text() == "2 of 2"
         board.press("PageUp")
         board.wait("1931/a.png")
         board.stroke((0.5, 0.5))
         board.press("PageDown")  # It is saved by leaving the picture.
         board.wait("1932/a.png")
+        only.check()
+        assert place.inner_text() == "without a mask: 0"
         board.browser.locator("#back").click()
         page.browser_page.wait_for_selector("a.card")
         page.browser_page.close()

@@ -196,6 +196,7 @@ def test_view_refuses_what_is_no_directory_of_results(photo, adacode, tmp_path):
         done = adacode("view", name, "--no-open")
         assert done.returncode == 3
         assert said in done.stderr.decode()
+        assert ("--serve --masks DIR" in done.stderr.decode()) is (name == "photos")
     assert not (tmp_path / "photos" / ".adacode").exists()
 
 

@@ -9,7 +9,7 @@ class Repeated:
     def __init__(self, image, alpha=None):
         self.image, self.alpha = image, alpha
         self.mixing_weights, self.categories, self.notes, self.shrunk = None, (), (), None
-        self.precision = "fp32"
+        self.precision, self.weights_extent = "fp32", (1.0, 1.0)
 
 
 class RepeatingRestorer:

@@ -61,6 +61,17 @@ def test_exif_survives(source, target, endian):
     assert told(encode(decode(out, name="x"), format="jpeg")) == before
 
 
+@pytest.mark.parametrize("target", KEEPING)
+def test_the_description_of_a_person_comes_before_that_of_a_program(target):
+    """tifffile adds a second ImageDescription with the shape of the pixels, which may not be that of the result."""
+    buffer = BytesIO()
+    tifffile.imwrite(buffer, PIXELS, photometric="rgb", description="The harbour, about 1931")
+    assert buffer.getvalue().count(b'{"shape"') == 1
+    out = encode(decode(buffer.getvalue(), name="x"), format=target)
+    assert reopened(out).getexif()[270] == "The harbour, about 1931"
+    assert b'{"shape"' not in out
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 @pytest.mark.parametrize("format", ["png", "tiff"])
 def test_exif_and_profile_survive_at_full_depth(dtype, format):

@@ -26,15 +26,10 @@ from adacode_cli.errors import AdaCodeError, DeviceError, UsageError, WeightsErr
 _SOON_S = 45.0
 _ROOM_LIMIT_S = 300.0
 _CALLS_AT_ONCE = 4
-_AGAIN_S = 5.0
-_LOST = "its machine was lost"
-# Signs in the texts of Ray's errors, in the order in which they count.
-_ENDS = {
-    "node died": _LOST,
-    "node has died": _LOST,
-    "OOM": "its machine had no memory left",
-    "out of memory": "its machine had no memory left",
-}
+_AGAIN_S, _BETWEEN_S = 5.0, 0.2
+_LOST, _UNREACHABLE = "its machine was lost", "its machine could not be reached"
+# Signs of that in the texts of Ray's errors.
+_NODE_DIED = ("node died", "node has died")
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ class RayWorker(WorkerHandle):
     @property
     def lost_its_machine(self) -> bool:
         """As `WorkerHandle.lost_its_machine`."""
-        return self._link is not None and self._link.how == _LOST
+        return self._link is not None and self._link.how in (_LOST, _UNREACHABLE)
 
     @property
     def introduction(self) -> Introduction | None:
@@ -237,7 +232,7 @@ class _Link:
                 for message in ray.get(self.actor.listen.remote()):
                     self.put(*message)
         except Exception as error:  # noqa: BLE001 (the worker has ended, or Ray has)
-            self.how = _in_few_words(error)
+            self.how = _in_few_words(self._known_later(error))
         finally:
             if self.introduction is not None:
                 self._presence.add(-1)
@@ -276,6 +271,26 @@ class _Link:
             return f"{error}\n{again}"
         return str(error)
 
+    def _known_later(self, error: Exception) -> Exception:
+        """Why the worker has ended, if Ray learns it soon; else the error itself.
+
+        Ray knows at once how a process ended on a machine that is there. It needs longer for a machine that is gone.
+        """
+        import ray
+
+        until = time.monotonic() + _AGAIN_S
+        while isinstance(error, ray.exceptions.ActorUnavailableError) and time.monotonic() < until:
+            if self._is_over:
+                break
+            time.sleep(_BETWEEN_S)
+            try:
+                ray.get(self.actor.introduce.remote(), timeout=_AGAIN_S)
+            except ray.exceptions.GetTimeoutError:
+                break
+            except Exception as again:  # noqa: BLE001 (it is returned)
+                error = again
+        return error
+
     def _refuse(self, error: AdaCodeError) -> None:
         """Has the run end with an error."""
         self.put("error", error, "")
@@ -307,9 +322,13 @@ class _Link:
 
 
 def _in_few_words(error: Exception) -> str:
-    """How a worker ended, from the long text of Ray's error."""
-    text = str(error)
-    for sign, words in _ENDS.items():
-        if sign in text:
-            return words
+    """How a worker ended, from Ray's error."""
+    import ray
+
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        return _UNREACHABLE
+    if any(sign in str(error) for sign in _NODE_DIED):
+        return _LOST
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        return "its machine had no memory left"
     return "its process ended"

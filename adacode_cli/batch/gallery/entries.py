@@ -96,9 +96,10 @@ def entry_of(
         "after": _side(after),
         "basis": [one for one in map(_basis, facts.get("basis") or []) if one],
         "maps": facts.get("maps") is True,
+        "mapsExtent": _extent(facts.get("mapsExtent")),
         "hole": facts.get("hole") is True,
         "holeColor": HOLE_COLOR,
-        "pages": [size for size in map(_size, _list(facts.get("pages"))[:_MOST_PAGES]) if size],
+        "pages": [page for page in map(_page, _list(facts.get("pages"))[:_MOST_PAGES]) if page],
     }
     return Entry(shown, details)
 
@@ -200,10 +201,21 @@ def _figures(value: object) -> dict[str, int | float]:
     return {name: number for name, one in some.items() if (number := _number(one)) is not None}
 
 
-def _size(value: object) -> list[int | float] | None:
-    """Width and height of a page."""
-    sides = [side for one in _list(value) if (side := _number(one))]
-    return sides if len(sides) == 2 else None
+def _page(value: object) -> Fields | None:
+    """What `documents.save_pages` gives of a page; earlier versions wrote its size alone."""
+    facts = value if isinstance(value, dict) else {"size": value}
+    before, after = (side if isinstance(side := facts.get(name), dict) else {} for name in ("before", "after"))
+    size = [side for one in _list(facts.get("size")) if (side := _number(one))]
+    if len(size) != 2:
+        return None
+    differences = {name: _number(facts.get(name)) for name in ("change", "drift")}
+    return {"size": size, "before": _side(before), "after": _side(after), **differences}
+
+
+def _extent(value: object) -> list[int | float]:
+    """Height and width of maps in shares of the picture's; earlier versions did not state them."""
+    sides = [side for one in _list(value) if (side := _number(one)) and side >= 1]
+    return sides if len(sides) == 2 else [1, 1]
 
 
 def saved_mask(fields: Fields) -> tuple[Path, str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,14 +86,12 @@ def show(stages: Stages, job: Job, before: Before, inferred: Inferred, written: 
     """Writes the pictures of a job whose output has been written. Returns notes: the output itself is complete."""
     output = written.made.output
     assert output is not None, "it has been written"
-    image, format_name, shown = inferred.image, output_format(job.target), before.shown
+    shown = before.shown
     try:
-        if inferred.unchanged is None:
-            kept = carried(stages.keeping.with_history(image, format_name), format_name)
-            image = replace(image, icc=kept.icc, exif=kept.exif, xmp=kept.xmp, iptc=kept.iptc, turned=False)
         if shown is not None and inferred.restored.found is not None:
             shown = replace(shown, hole=reduced_hole(inferred.restored.found))
-        after = shown_of(image, written.num_bytes, format_name)
+        image = _as_written(stages, job, inferred, inferred.image)
+        after = shown_of(image, written.num_bytes)
         pages = _further_pages(stages, job, before.document, inferred, output.sha256)
         figures = {} if inferred.image.distance is None else {GUARD: round(inferred.image.distance, 4)}
         known: dict[str, Any] = {"restored": inferred.restored, "codes": inferred.codes}
@@ -107,6 +105,16 @@ def show(stages: Stages, job: Job, before: Before, inferred: Inferred, written: 
     return ()
 
 
+def _as_written(stages: Stages, job: Job, inferred: Inferred, page: Decoded) -> Decoded:
+    """A page of a result with the format and the metadata that its file has."""
+    format_name = output_format(job.target)
+    if inferred.unchanged is not None:
+        return replace(page, format=format_name)
+    kept = carried(stages.keeping.with_history(page, format_name), format_name)
+    written = replace(page, icc=kept.icc, exif=kept.exif, xmp=kept.xmp, iptc=kept.iptc)
+    return replace(written, format=format_name, turned=False)
+
+
 def lacks_picture(job: Job, known: Known | None) -> bool:
     """Whether the pictures of an output that is done are missing; False if its store does not tell."""
     record = known.counted if known else None
@@ -117,14 +125,15 @@ def lacks_picture(job: Job, known: Known | None) -> bool:
 
 def _further_pages(
     stages: Stages, job: Job, document: _File | None, inferred: Inferred, sha256: str
-) -> Sequence[Sequence[int]]:
-    """Writes the pictures of the pages after the first one; returns their sizes."""
+) -> Sequence[Mapping[str, Any]]:
+    """Writes the pictures of the pages after the first one; returns what `save_pages` does."""
     is_in_memory = inferred.sink is None and not inferred.image.following
     if document is None or not formats.named(output_format(job.target)).pages:
         return ()
     if is_remote(job.target) and not is_in_memory:  # It would have to be fetched again.
         return ()
-    after = inferred.image.pages if is_in_memory else _result(stages, job).pages()
+    in_memory = (_as_written(stages, job, inferred, page) for page in inferred.image.pages)
+    after = in_memory if is_in_memory else _result(stages, job).pages()
     return save_pages(job.root / GALLERY, sha256, document.pages(), after)
 
 
@@ -153,7 +162,7 @@ def complete(stages: Stages, job: Job, fetched: Fetched, known: Known | None) ->
 def _save(folder: Path, sha256: str, before: Before, result: _File) -> None:
     """Writes the pictures of an output that was made before. Raises InputError, OutputError."""
     image = result.window()
-    pages: Sequence[Sequence[int]] = ()
+    pages: Sequence[Mapping[str, Any]] = ()
     if before.document is not None and image.num_pages > 1:
         pages = save_pages(folder, sha256, before.document.pages(), result.pages())
     save_picture(folder, sha256, before.shown, shown_of(image, len(result.data)), pages=pages)

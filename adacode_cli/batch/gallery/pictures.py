@@ -60,21 +60,17 @@ class Shown:
     hole: Pixels | None = None
 
 
-def shown_of(image: Decoded, num_bytes: int | None, format_name: str | None = None, *, preview: bool = False) -> Shown:
-    """What is shown of a decoded image. num_bytes: of its file. format_name: of its file, if it is another one.
-
-    preview: is made, whatever the format is.
-    """
-    format_name = format_name or image.format
+def shown_of(image: Decoded, num_bytes: int | None, *, preview: bool = False) -> Shown:
+    """What is shown of a decoded image. num_bytes: of its file. preview: is made, whatever the format is."""
     thumbnail = _shrunk(image, THUMBNAIL_PX)
     is_small = image.icc is not None and len(image.icc) <= _MAX_PROFILE_BYTES
     icc = image.icc if is_small and image.colors == 3 else None
-    is_turned = image.turned and format_name not in _TURNED_BY_BROWSERS
-    has_preview = preview or format_name not in SHOWN_BY_BROWSERS or is_turned
+    is_turned = image.turned and image.format in SHOWN_BY_BROWSERS - _TURNED_BY_BROWSERS
+    has_preview = preview or image.format not in SHOWN_BY_BROWSERS or is_turned
     view = _webp(_shrunk(image, _PREVIEW_PX), icc, _PREVIEW_QUALITY) if has_preview else None
     height, width = image.size
     facts = {
-        "format": format_name,
+        "format": image.format,
         "width": width,
         "height": height,
         "bits": image.bits or 8 * image.pixels.itemsize,
@@ -101,14 +97,14 @@ def save_picture(
     *,
     restored: Restored | None = None,
     codes: Codes | None = None,
-    pages: Sequence[Sequence[int]] = (),
+    pages: Sequence[Mapping[str, Any]] = (),
     figures: Mapping[str, float] | None = None,
 ) -> None:
     """Writes the files of one output into the gallery `folder`. Raises OutputError.
 
     sha256: of the output's content. before: None if there is no image to compare with. restored, codes: what the
-    engine reported, if it is known. pages: the sizes of further pages, whose pictures are written. figures: by their
-    names, for filters and order. The thumbnail comes last, so where it is there, all files are.
+    engine reported, if it is known. pages: what `documents.save_pages` returned. figures: by their names, for filters
+    and order. The thumbnail comes last, so where it is there, all files are.
     """
     bases, hole = bases_png(restored), None if before is None else before.hole
     sides, differences = joined(before, after)
@@ -117,6 +113,7 @@ def save_picture(
         "after": after.facts,
         "basis": bases_of(restored, codes),
         "maps": bases is not None,
+        "mapsExtent": None if bases is None or restored is None else restored.weights_extent,
         "hole": hole is not None,
         "pages": pages,
         "figures": {name: value for name, value in (figures or {}).items() if math.isfinite(value)},

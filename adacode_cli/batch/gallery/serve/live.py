@@ -41,7 +41,11 @@ SHOWN_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The last record on an output: line: its number. digest: of its result, "" if there is none."""
+    """The last record on an output: line: its number. digest: of its result, "" if there is none.
+
+    base: the folder in which the original has the path `place`: an input, or the root of a list; None for an original
+    that was an input itself.
+    """
 
     target: str
     line: int
@@ -165,14 +169,15 @@ class LiveGallery(Gallery):
 
     def _entry(self, fields: Fields) -> Entry:
         target, sha256, path = fields["target"], digest_in(fields.get("sha256")), fields.get("path")
+        place = str(fields.get("source"))
         self._known[identifier(target)] = _Known(
             target,
             self._progress.lines,
             str(path) if is_path(path) else "",
             digest_in(fields.get("source_sha256")),
             sha256 if fields["outcome"] == "done" and url_of_output(target) else "",
-            base_of(fields) if fields.get("input") != path else None,
-            str(fields.get("source")),
+            base_of(fields) if fields.get("input") != path or "/" in place else None,
+            place,
         )
         if sha256:
             self._names.add(picture_name(sha256, ""))

@@ -5,7 +5,8 @@ decoded by this program, so a mask has the pixels of the upright image, whatever
 passes to the page and back are bits: one for each pixel, row by row, 1 in the hole.
 
 A mask belongs to the photograph that was shown, so it is saved only while that one is there. The directory may hold
-files of others: nothing but a black and white image is replaced without a question, and no colours ever.
+files of others: nothing but a black and white image without metadata is replaced without a question, and no colours
+ever.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from adacode_cli.errors import InputError, reason
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_image
+from adacode_cli.imaging.png_chunks import chunks
 from adacode_cli.imaging.samples import on_white, to_depth, top_of
 
 MAX_SHOWN_PIXELS = 40_000_000
@@ -42,13 +44,15 @@ MAX_SHOWN_PIXELS = 40_000_000
 _MAX_SHOWN_SIDE = 16384
 _KEPT_PICTURES = 2
 _QUALITY = 90
+# Other chunks of a PNG file are metadata, which are lost when it is replaced.
+_OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 
 class ConflictError(Exception):
     """A mask is not saved as it is, and a person has to decide; the page asks.
 
     kind: "changed": somebody else has written the file of the mask since it was loaded. "empty": a mask that holds a
-    hole would be replaced by one without. "grey": a file that is more than black and white would be replaced.
+    hole would be replaced by one without. "grey": a file that is more than a black and white image would be replaced.
     "photograph": the photograph is not the one that was shown while the mask was painted. error: in words.
     """
 
@@ -168,7 +172,7 @@ class Painting:
         """Writes the mask of a picture, and returns the digest of its file; "" if there is nothing to write.
 
         loaded, photograph: the digests of the mask's file and of the picture's, as `load` gave them. may_be_empty: a
-        hole may be replaced by none. may_replace_grey: so may a file that is more than black and white.
+        hole may be replaced by none. may_replace_grey: so may a file that is more than a black and white image.
         Raises ConflictError, InputError for bits of another number, and OutputError.
         """
         place = self._place(picture)
@@ -227,7 +231,8 @@ class Painting:
         if is_opaque and image.pixels.ndim > 2 and (image.pixels != image.pixels[..., :1]).any():
             hint = "Name another directory with --masks. If this is a mask, save it as a grey image."
             raise InputError("is an image in colours, which no mask replaces", path=path, hint=hint)
-        if is_opaque and np.isin(image.pixels, (0, top_of(image.pixels.dtype))).all():
+        is_bare = all(kind in _OF_PIXELS for kind, _, _ in chunks(data))
+        if is_opaque and is_bare and np.isin(image.pixels, (0, top_of(image.pixels.dtype))).all():
             self._black_and_white.add(_digest(data))
         return image
 
@@ -242,7 +247,7 @@ class Painting:
             return
         self._decoded_mask(data, path)
         if digest not in self._black_and_white and not may_replace_grey:
-            raise ConflictError("grey", "is more than black and white, and would lose that", path=path)
+            raise ConflictError("grey", "is more than a black and white image, and would lose that", path=path)
 
     def _check_place(self, mask: Path) -> None:
         """Raises InputError for a place behind a link or of a photograph, OutputError if nothing can be written."""

@@ -57,7 +57,9 @@
       ...offered.map((one) => make("option", { value: one.id, selected: one === current }, `${one.hasMask ? "● " : ""}${shown(one.name)}`)),
     );
     const index = offered.indexOf(current);
-    byId("place").textContent = current ? text("place", { number: number(index + 1), count: number(offered.length) }) : "";
+    const without = list.filter((one) => !one.hasMask).length;
+    const place = () => text("place", { number: number(index + 1), count: number(offered.length) });
+    byId("place").textContent = only ? text("withoutMask", { count: number(without) }) : current ? place() : "";
     byId("previous").disabled = index <= 0;
     byId("next").disabled = index < 0 || index === offered.length - 1;
     return { offered, index };

@@ -18,6 +18,7 @@
   };
 
   const colours = (side) => {
+    if (side.grey === undefined) return "";
     const kind = text(side.grey ? "grey" : "rgb");
     return side.alpha ? text("withAlpha", { colours: kind }) : kind;
   };
@@ -25,7 +26,7 @@
 
   const PROPERTIES = [
     ["format", (side) => shown((side.format ?? "").toUpperCase())],
-    ["size", (side) => `${side.width} × ${side.height}`],
+    ["size", (side) => (side.width ? `${side.width} × ${side.height}` : "")],
     ["bits", (side) => String(side.bits ?? "")],
     ["colours", colours],
     ["pages", (side) => (side.pages > 1 ? String(side.pages) : "")],
@@ -56,8 +57,25 @@
 
   const list = (texts) => make("ul", {}, ...texts.map((one) => make("li", {}, shown(one))));
 
-  function about(entry, details) {
+  /** How much both sides differ, as rows. */
+  function differences(entry) {
     const percent = (value) => text("ofScale", { value: (100 * value).toFixed(2) });
+    return [
+      ["changeOf", entry.change === null ? "" : percent(entry.change)],
+      ["driftOf", entry.drift === null ? "" : percent(entry.drift)],
+    ];
+  }
+
+  const named = (rows) => rows.filter(([, value]) => value).map(([key, value]) => [text(key), value]);
+  const pairs = (rows) => make("dl", {}, ...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+
+  /** What is known of a page after the first one alone. */
+  function aboutPage(entry) {
+    const rows = named(differences(entry));
+    return rows.length ? section("aboutPage", pairs(rows)) : null;
+  }
+
+  function about(entry, details) {
     const link = (address, name) =>
       address ? make("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, name) : name;
     const rows = [
@@ -66,18 +84,13 @@
       ["made", entry.time && adacode.time(entry.time)],
       ["seconds", entry.seconds === null ? "" : String(entry.seconds)],
       ["precision", shown(entry.precisions.join(", "))],
-      ["changeOf", entry.change === null ? "" : percent(entry.change)],
-      ["driftOf", entry.drift === null ? "" : percent(entry.drift)],
+      ...(details?.page ? [] : differences(entry)),
     ];
     const figures = Object.keys(entry.figures).map((name) => [
       adacode.numbers.label(name),
       String(Number(adacode.numbers.read(entry, name).toPrecision(4))),
     ]);
-    const names = [...rows.filter(([, value]) => value).map(([key, value]) => [text(key), value]), ...figures];
-    return section(
-      "about",
-      make("dl", {}, ...names.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
-    );
+    return section(details?.page ? "aboutFile" : "about", pairs([...named(rows), ...figures]));
   }
 
   function bases(some) {
@@ -118,35 +131,22 @@
     return svg;
   }
 
-  function command(words) {
-    if (!words) return null;
-    const code = make("code", { tabindex: 0 }, shown(words));
-    const button = make("button", { type: "button" }, text("copy"));
-    button.addEventListener("click", async () => {
-      try {
-        await navigator.clipboard.writeText(words);
-        button.textContent = text("copied");
-      } catch {
-        getSelection().selectAllChildren(code);
-      }
-    });
-    return section("command", make("pre", {}, code), button);
-  }
-
-  /** Fills the panel for an entry. details: of it, if they are known. */
+  /** Fills the panel for an entry, or for a page of it. details: of it, if they are known. */
   adacode.showInfo = (panel, entry, details) => {
+    const isLaterPage = Boolean(details?.page);
+    const notes = entry.notes.length ? section(isLaterPage ? "notesOfFile" : "notesTitle", list(entry.notes)) : null;
+    const command = details?.command
+      ? section(isLaterPage ? "commandOfFile" : "command", ...adacode.commandLine(details.command))
+      : null;
+    const ofPage = details ? [comparison(entry, details), bases(details.basis), histogram(entry, details)] : [];
+    const ofFile = [notes, about(entry, details)];
     panel.replaceChildren(
       ...[
         entry.error ? section("error", make("p", { class: "bad" }, shown(entry.error))) : null,
-        entry.notes.length ? section("notesTitle", list(entry.notes)) : null,
-        about(entry, details),
-        details && comparison(entry, details),
-        details && bases(details.basis),
-        details && histogram(entry, details),
-        details && command(details.command),
+        ...(isLaterPage ? [aboutPage(entry), ...ofPage, ...ofFile] : [...ofFile, ...ofPage]),
+        command,
         section("keys", make("p", { class: "small" }, text("keysText"))),
       ].filter(Boolean),
     );
-    panel.scrollTop = 0;
   };
 })();

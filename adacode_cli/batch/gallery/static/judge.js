@@ -3,7 +3,7 @@
 // the page have those of the output tree; the browser keeps others for this journal, and of both the later one counts.
 // `adacode view --serve` writes them into the tree.
 (() => {
-  const { make, number, shown, text } = adacode;
+  const { make, number, text } = adacode;
   const MARKS = ["keep", "redo", "doubtful"];
   const KEYS = { k: "keep", r: "redo", d: "doubtful" };
   const LIST_NAME = "redo";
@@ -121,9 +121,8 @@
     const save = make("a", { class: "button", href: address, download: name }, text("download", { name }));
     const start = adacode.store.state.lists[list];
     const count = make("p", {}, text("exportCount", { count: number(entries.length) }));
-    const words = `${shown(start)} ${adacode.store.state.downloads}${name}${isNull ? " --null" : ""}`;
-    const command = start ? make("pre", {}, make("code", { tabindex: 0 }, words)) : "";
-    return make("section", {}, count, command, save);
+    const words = `${start} ${adacode.store.state.downloads}${name}${isNull ? " --null" : ""}`;
+    return make("section", {}, count, ...(start ? adacode.commandLine(words) : []), save);
   }
 
   function openExport() {

@@ -2,7 +2,7 @@
 // What is drawn over both sides of a picture: which basis weighs most, how much one of them weighs, or the hole.
 // The address has the choice, so that it stays from picture to picture: "bases", "basis:NAME" or "hole".
 (() => {
-  const { make, shown, text } = adacode;
+  const { make, shown, stage, text } = adacode;
   const byId = (id) => document.getElementById(id);
   const select = byId("over");
   const legend = byId("legend");
@@ -32,19 +32,29 @@
     const image = make("img", { alt: "", draggable: "false" });
     image.src = value === "hole" ? `${entry.picture}-hole.png` : `${entry.picture}-bases.png`;
     if (value !== "hole") {
-      image.style.width = `${100 * panels}%`;
-      image.style.left = `${-100 * (chosen()?.panel ?? 0)}%`;
+      // The last cells of the latent grid may reach beyond the edge of the picture, where they are cut off.
+      const [high, wide] = details.mapsExtent;
+      image.style.height = `${100 * high}%`;
+      image.style.width = `${100 * wide * panels}%`;
+      image.style.left = `${-100 * wide * (chosen()?.panel ?? 0)}%`;
     }
     return make("div", { class: value === "bases" ? "over mixed" : "over" }, image);
   }
 
+  /** What is drawn over the picture: rows of a colour and what it means. */
+  function meanings() {
+    if (!choices().some(([one]) => one && one === value)) return [];
+    if (stage.mode() === "difference") return [{ label: text("overNothing") }]; // The same over both sides is no difference.
+    if (value === "hole") return [{ color: details.holeColor, label: text("hole") }];
+    return (value === "bases" ? bases() : [chosen()]).map((one) => {
+      return { color: one.color, label: text("legend", { name: shown(one.name), value: (100 * one.share).toFixed(0) }) };
+    });
+  }
+
   function drawLegend() {
-    const rows = value === "hole" ? [{ color: details?.holeColor, label: text("hole") }] : [];
-    for (const one of value === "bases" ? bases() : [chosen()].filter(Boolean)) {
-      rows.push({ color: one.color, label: text("legend", { name: shown(one.name), value: (100 * one.share).toFixed(0) }) });
-    }
+    const rows = meanings();
     legend.replaceChildren(...rows.map(({ color, label }) => make("li", {}, adacode.swatch(color), label)));
-    legend.hidden = !rows.length || (value === "hole" && !details?.hole);
+    legend.hidden = !rows.length;
   }
 
   /** Puts the cover over both sides, and draws what it means. */
@@ -80,6 +90,7 @@
   select.addEventListener("change", () => set(select.value));
 
   adacode.overlay = {
+    drawLegend,
     onKey,
     /** Shows what an entry has. wanted: the choice in the address. */
     show: (one, some, wanted) => {

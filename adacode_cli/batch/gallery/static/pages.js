@@ -9,18 +9,27 @@
 
   const nameOf = (entry, page) => (page > 1 ? `${entry.picture}-p${page}` : entry.picture);
 
-  const sizesOf = (entry, details) => [[entry.resultWidth, entry.resultHeight], ...(details?.pages ?? [])];
+  const sizesOf = (entry, details) => [
+    [entry.resultWidth, entry.resultHeight],
+    ...(details?.pages ?? []).map((page) => page.size),
+  ];
 
   /** The page that is shown for a number in the address: from 1 to the last one that has a picture. */
   const valid = (details, wanted) => Math.max(1, Math.min(Number.parseInt(wanted, 10) || 1, (details?.pages.length ?? 0) + 1));
 
-  /** A page as an entry and details of its own. Originals and results as files show their first page alone. */
+  /**
+   * A page as an entry and details of its own, with what is known of it. Originals and results as files show their first
+   * page alone, and bases, maps and holes are those of the first page.
+   */
   function pageOf(entry, details, page) {
     if (page === 1) return [entry, details];
-    const [resultWidth, resultHeight] = details.pages[page - 2];
-    const one = { ...entry, picture: nameOf(entry, page), original: null, result: null, resultWidth, resultHeight };
-    const side = (facts) => facts && { ...facts, preview: true, turned: false };
-    return [one, { ...details, before: side(details.before), after: side(details.after), maps: false, hole: false }];
+    const { size, change, drift, before, after } = details.pages[page - 2];
+    const [width, height] = size;
+    const shape = { resultWidth: width, resultHeight: height, change, drift };
+    const one = { ...entry, ...shape, picture: nameOf(entry, page), original: null, result: null };
+    const side = (ofFile, facts) => ofFile && { format: ofFile.format, ...facts, preview: true, turned: false };
+    const sides = { before: side(details.before, before), after: side(details.after, after ?? { width, height }) };
+    return [one, { ...details, ...sides, page, basis: [], maps: false, hole: false }];
   }
 
   function buttonOf(entry, page, [width, height]) {

@@ -47,6 +47,7 @@
     stage.setMode(mode);
     modeButtons.forEach((button, index) => button.setAttribute("aria-pressed", stage.MODES[index] === stage.mode()));
     byId("gain-label").hidden = stage.mode() !== "difference";
+    overlay.drawLegend();
     keepMode(stage.mode());
   }
 
@@ -154,11 +155,11 @@
     drawJudged();
     byId("name").textContent = shown(one.target);
     adacode.showInfo(byId("info"), one, null);
+    byId("info").scrollTop = 0;
     const found = await adacode.store.detailsOf(one).catch(() => null);
     if (entry !== one) return;
     [details, page] = [found, 0];
     showPage(wanted);
-    adacode.showInfo(byId("info"), one, details);
     byId("stage").classList.toggle("lonely", !one.hasBefore && !one.original);
     dialog.dataset.shown = one.id;
   }
@@ -171,6 +172,7 @@
       page = number;
       pages.draw(entry, details, page);
       stage.show(one, some);
+      adacode.showInfo(byId("info"), one, some);
     }
     overlay.show(one, some, wanted.over);
   }

@@ -121,13 +121,16 @@
         frame.querySelector(":scope > img")?.remove();
         frame.prepend(image);
         frame.dataset.loaded = rest[0].kind;
-        if (rest[0].kind === "preview") say(side, rest[0].turned ? "turned" : "reduced", rest[0].format);
+        if (rest[0].kind === "preview") say(side, whyCopy(rest[0], image.naturalWidth), rest[0].format);
       });
       image.addEventListener("error", () => shown === entry && attempt(rest.slice(1)));
       image.src = rest[0].address;
     };
     attempt(addresses);
   }
+
+  /** Why a copy is shown that is so many pixels wide. facts: of the file. */
+  const whyCopy = (facts, width) => `${facts.turned ? "turned" : "copy"}${width === facts.width ? "Shown" : "Reduced"}`;
 
   /** The half of the thumbnail that shows one side. */
   function sprite(side) {

@@ -29,6 +29,7 @@ adacode.TEXTS = {
   backToRun: "Back to the run",
   pictureToPaint: "Picture",
   onlyWithout: "Only pictures without a mask",
+  withoutMask: "without a mask: {count}",
   save: "Save",
   tool: "Tool",
   draw: "Paint",
@@ -56,8 +57,9 @@ adacode.TEXTS = {
   "ask.changed": "Somebody else has changed the mask of this picture since you opened it.",
   loadTheirs: "Load the other mask, and drop mine",
   replaceTheirs: "Replace the other mask",
-  "ask.grey": "The file of this mask is more than black and white: greys, or strokes on a layer. Saving makes it black and white.",
-  replaceGrey: "Make it black and white",
+  "ask.grey":
+    "The file of this mask holds more than a black and white image: greys, strokes on a layer, or metadata. Saving keeps only black and white.",
+  replaceGrey: "Keep only black and white",
   "ask.photograph": "The photograph has changed since you opened it, so what you have painted may not fit any more.",
   loadPhotograph: "Load it again, and drop what I have painted",
   photographGone: "The picture cannot be shown any more: its file may have changed. Load the page again.",
@@ -143,6 +145,7 @@ adacode.TEXTS = {
   "over.hole": "hole",
   "over.bases": "basis that weighs most",
   "over.basis": "weight of {name}",
+  overNothing: "Nothing is drawn over the difference.",
   hole: "hole that was filled",
   legend: "{name}: most in {value} %",
   legendLabel: "Key to what is drawn over the picture",
@@ -157,8 +160,10 @@ adacode.TEXTS = {
   unreachable: "{side}: the file cannot be shown here, so its thumbnail is shown.",
   notShown: "{side}: the file cannot be shown here.",
   noResult: "{side}: there is no result, because the file failed.",
-  reduced: "{side}: browsers cannot show {format}, so a reduced copy is shown.",
-  turned: "{side}: not all browsers turn a {format} as it states, so a reduced copy is shown.",
+  copyShown: "{side}: browsers cannot show {format}, so a copy of the same size is shown.",
+  copyReduced: "{side}: browsers cannot show {format}, so a reduced copy is shown.",
+  turnedShown: "{side}: not all browsers turn a {format} as it states, so a copy of the same size is shown.",
+  turnedReduced: "{side}: not all browsers turn a {format} as it states, so a reduced copy is shown.",
   onlyAfter: "There is no image to compare with.",
   property: "Property",
   format: "Format",
@@ -176,6 +181,8 @@ adacode.TEXTS = {
   byteCount: "{count} bytes",
   absent: "–",
   about: "This picture",
+  aboutPage: "This page",
+  aboutFile: "The whole file",
   source: "Original",
   result: "Result",
   open: "Open",
@@ -194,7 +201,9 @@ adacode.TEXTS = {
   exif: "EXIF",
   error: "Error",
   notesTitle: "Notes",
+  notesOfFile: "Notes on the whole file",
   command: "Make it again",
+  commandOfFile: "Make the whole file again",
   copy: "Copy",
   copied: "Copied",
   keys: "Keys",
@@ -244,6 +253,21 @@ adacode.swatch = (color) => {
   if (color) square.style.background = color;
   else square.hidden = true;
   return square;
+};
+
+/** A command and a button that copies it. */
+adacode.commandLine = (words) => {
+  const code = adacode.make("code", { tabindex: 0 }, adacode.shown(words));
+  const button = adacode.make("button", { type: "button" }, adacode.text("copy"));
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(words);
+      button.textContent = adacode.text("copied");
+    } catch {
+      getSelection().selectAllChildren(code);
+    }
+  });
+  return [adacode.make("pre", {}, code), button];
 };
 
 adacode.number = (value) => (value === null || value === undefined ? "" : value.toLocaleString("en"));
