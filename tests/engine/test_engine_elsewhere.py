@@ -63,8 +63,14 @@ def elsewhere(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize(("tile", "precision"), [("auto", "fp32"), (64, "bf16")])
-@pytest.mark.parametrize("layout", LAYOUTS)
+# In tiles, one of each kind, because each operation is looked at, and these are many.
+TILED = ("compact inpaint", "compact reconstruct, three levels of codes", "published inpaint", "trunk sr ×4, halved")
+
+
+@pytest.mark.parametrize(
+    ("layout", "tile", "precision"),
+    [*((layout, "auto", "fp32") for layout in LAYOUTS), *((layout, 64, "bf16") for layout in TILED)],
+)
 def test_an_image_is_queued_whole(elsewhere, layout, tile, precision):
     runner = elsewhere(layout, tile, precision)
     assert runner.plan(90, 70, deep=False).resident
