@@ -96,7 +96,7 @@ def test_a_missing_peer_and_wrong_words_are_named(tmp_path):
     (tmp_path / "ncnn.py").write_text("raise ImportError\n", encoding="utf-8")
     done = engine("--peer", "ncnn", path=tmp_path)
     assert (done.returncode, done.stderr) == (1, "--peer ncnn needs the Python package ncnn: pip install ncnn\n")
-    for words in (("--precision", "int7"), ("--threads", "0"), ("--peer", "ncnn", "--peer-weights", tmp_path / "no")):
+    for words in (("--precision", "int7"), ("--peer", "ncnn", "--peer-weights", tmp_path / "no")):
         wrong = engine(*words)
         assert wrong.returncode == 2
         assert words[-2] in wrong.stderr

@@ -23,7 +23,7 @@ from adacode_cli.training.loop import Pace
 from adacode_cli.training.recipe import LossWeights
 from adacode_cli.training.runs import run_all
 
-STEPS = 120
+STEPS = 72
 TASKS = (("sr", 2), ("sr", 4), ("inpaint", 1))
 STAGES = ("basis-start", "basis-ground", "basis-sky", "fused", "sr-x2", "sr-x4", "inpaint")
 # A game of two has no loss that must fall.
