@@ -148,7 +148,7 @@ class Started(subprocess.Popen):
     def can_start_with(options: dict[str, object]) -> bool:
         """Whether a forked process can begin with these options of `subprocess.Popen`, and end as others do."""
         begin, streams = options.get("preexec_fn"), {"stdin", "stdout", "stderr"}
-        if not options.keys() <= streams | {"preexec_fn", "start_new_session"}:
+        if not options.keys() <= streams | {"preexec_fn", "start_new_session", "text"}:
             return False
         is_usual = all(_is_pipe_or_terminal(options[name]) for name in streams & options.keys())
         return is_usual and (begin is None or begin.__name__ in _BEGINNINGS)

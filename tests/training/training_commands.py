@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import typer
 
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+from adacode_process import Program, default_signals
+
 from adacode_cli.cli.main import app
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 QUICK = ["--steps", "1", "--batch", "1", "--patch", "64", "--precision", "fp32", "--threads", "1"]
 
 
@@ -22,17 +24,14 @@ def adacode(*arguments: object) -> None:
 
 
 def started(*arguments: object, program: list[str] | None = None, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """The command as a process of its own; or another program, in the same environment."""
+    """The command as a process of its own; or another program."""
+    how = {"text": True, "preexec_fn": default_signals}
+    if program is None:
+        return Program(cwd or Path.cwd(), network=True).start(*map(str, arguments), **how)
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "dumb"}
-    command = program or [sys.executable, "-m", "adacode_cli", *(str(a) for a in arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=env, cwd=cwd, text=True, **pipes, preexec_fn=heed_interrupts)  # noqa: PLW1509
-
-
-def heed_interrupts() -> None:
-    """Tests may run in the background of a shell, where SIGINT is ignored, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(program, env=env, cwd=cwd, **pipes, **how)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
