@@ -239,14 +239,23 @@ def _check_pixels(header: Header, max_pixels: int, source: Path) -> None:
 
 
 def _check_content(job: Job, keeping: Keeping, decoder: Decode) -> None:
-    """Raises InputError if a local file cannot be decoded that is in a format whose headers are read."""
-    source = job.source
-    if is_remote(source) or not source.is_file():
+    """Raises InputError if a local file cannot be decoded that is in a format whose headers are read.
+
+    TIFF is left out: one without a readable header may be camera raw, which takes long to decode.
+    """
+    source, format = job.source, None
+    if not is_remote(source):
+        with suppress(OSError):  # nobody may look into its folder
+            format = format_at(source) if source.is_file() else None
+    if format is None or format == "tiff" or not codec_of(formats.named(format)).reads_headers:
         return
-    format = format_at(source)
-    if format is not None and codec_of(formats.named(format)).reads_headers:
+    try:
         data = file_bytes(source, max_bytes=keeping.max_file_bytes)
         decoder(data, name=str(source), max_pixels=keeping.max_pixels, accept_damaged=keeping.accept_damaged)
+    except InputError:
+        raise
+    except Exception:  # noqa: BLE001 (a lack of memory, or a bug: nothing is known of the file, and the run will tell)
+        return
 
 
 def _of_codes(file: BinaryIO) -> Header | None:

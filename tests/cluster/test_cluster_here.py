@@ -124,14 +124,16 @@ def test_the_cluster_ends_with_a_run_that_is_killed(adacode, photos, tmp_path, l
     assert len(tree(out)) == 3
 
 
-def test_a_cluster_whose_first_process_is_killed_leaves_nothing(left, monkeypatch):
-    """Ray kills this process if a helper process of the cluster fails during a run."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_cluster_whose_first_process_is_ended_leaves_nothing(left, monkeypatch, number):
+    """Ray kills this process if one of its own fails during a run. Who stops a service sends SIGTERM to all."""
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
         monkeypatch.setenv(name, "")  # to be restored
     with local_cluster(cpus=1, gpus=0):
         (holder,) = left.sessions(os.getpid())
         (started,) = Path(f"/proc/{holder}/task/{holder}/children").read_text().split()
-        os.kill(int(started), signal.SIGKILL)
+        for process in (int(started), *([holder] if number == signal.SIGTERM else [])):
+            os.kill(process, number)
         assert comes(left.nothing)
 
 

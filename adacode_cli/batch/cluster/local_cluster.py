@@ -88,9 +88,11 @@ def _hold(cpus: str, gpus: str) -> None:
     if len(os.fsencode(folder)) > _MAX_FOLDER_BYTES and os.path.isdir("/tmp"):  # noqa: PTH112
         folder = "/tmp"
     folder = tempfile.mkdtemp(prefix="adacode-ray-", dir=folder)
+    # Who stops a service sends it to all processes. The other one ends at it; not ignored, because that is inherited.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     try:
         with subprocess.Popen([*_COMMAND, cpus, gpus, folder]):  # with the standard streams of this process
-            sys.stdout.close()  # so that the run learns at once if the other process ends without a word
+            os.close(1)  # so that the run learns at once if the other process ends without a word
     finally:
         _end_session()
         _remove(folder)
