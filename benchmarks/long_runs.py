@@ -65,6 +65,7 @@ from adacode_cli.batch.stages import Stages
 
 class Restored:
     mixing_weights, categories, notes, alpha = np.zeros((1, 1, 1), np.float32), ("all",), (), None
+    weights_extent = (1.0, 1.0)
     precision = "fp32"
     def __init__(self, image): self.image = image
 
