@@ -112,7 +112,7 @@ class RemoteSearch:
             yield entry
 
     def _unusable(self, which: str) -> PassedOver:
-        reason = f"{which} an empty part, '.' or '..', which no path can have"
+        reason = f"{which} a part that is empty, '.' or '..', which no path can have"
         return PassedOver(self.given, reason, failed=True)
 
     def _count(self, name: str, place: str) -> None:

@@ -9,6 +9,7 @@ rest is known when the file is read.
 from __future__ import annotations
 
 import math
+import os
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,7 +32,7 @@ from adacode_cli.imaging.codec import Header, codec_of, format_in
 from adacode_cli.imaging.decode import Decode, check_kind
 from adacode_cli.imaging.encode import check_writable, format_of
 from adacode_cli.imaging.files import file_bytes
-from adacode_cli.imaging.headers import Parse, format_at, read_header
+from adacode_cli.imaging.headers import Parse, format_at, is_camera_raw, read_header
 from adacode_cli.imaging.image import Decoded, Item
 from adacode_cli.imaging.refusals import too_many_bytes, too_many_pixels
 from adacode_cli.imaging.samples import top_of
@@ -239,15 +240,19 @@ def _check_pixels(header: Header, max_pixels: int, source: Path) -> None:
 
 
 def _check_content(job: Job, keeping: Keeping, decoder: Decode) -> None:
-    """Raises InputError if a local file cannot be decoded that is in a format whose headers are read.
+    """Raises InputError if a local file cannot be read, or cannot be decoded and is in a format whose headers are read.
 
-    TIFF is left out: one without a readable header may be camera raw, which takes long to decode.
+    Camera raw has none in any case, and takes long to decode.
     """
-    source, format = job.source, None
-    if not is_remote(source):
-        with suppress(OSError):  # nobody may look into its folder
-            format = format_at(source) if source.is_file() else None
-    if format is None or format == "tiff" or not codec_of(formats.named(format)).reads_headers:
+    source = job.source
+    if is_remote(source):
+        return
+    if not os.access(source, os.R_OK):
+        file_bytes(source)  # It says why.
+    format = format_at(source) if source.is_file() else None
+    if format is None or not codec_of(formats.named(format)).reads_headers:
+        return
+    if format == "tiff" and is_camera_raw(source):
         return
     try:
         data = file_bytes(source, max_bytes=keeping.max_file_bytes)

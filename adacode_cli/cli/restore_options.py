@@ -201,8 +201,8 @@ class RestoreOptions(KeptOptions):
         list[str] | None,
         _selection(
             metavar="GLOB",
-            help="Restore only files that match, such as '*.jpg' or '2019/**', in upper or lower case. May be "
-            "repeated.",
+            help="Restore only files that match, such as '*.jpg' or '2019/**'; upper and lower case are the same. May "
+            "be repeated.",
         ),
         _WHICH,
     ] = None
@@ -210,8 +210,8 @@ class RestoreOptions(KeptOptions):
         list[str] | None,
         _selection(
             metavar="GLOB",
-            help="Leave out files and directories that match, such as 'thumbs', in upper or lower case. May be "
-            "repeated.",
+            help="Leave out files and directories that match, such as 'thumbs'; upper and lower case are the same. May "
+            "be repeated.",
         ),
         _WHICH,
     ] = None

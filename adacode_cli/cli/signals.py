@@ -240,9 +240,9 @@ def _taken_from_threads() -> int:
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         standard_error = os.dup(2)
+        os.dup2(nowhere, 2)
     except OSError:  # too many files are open
         return 2
-    os.dup2(nowhere, 2)
     return standard_error
 
 

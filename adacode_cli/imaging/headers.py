@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adacode_cli import formats
+from adacode_cli.imaging import tiff_tags
 from adacode_cli.imaging.codec import Header, codec_of
 from adacode_cli.limits import HEAD_BYTES
 
 START_BYTES = 64
 _MAX_PIECES = 100_000
+_DAMAGE = (OSError, ValueError, ArithmeticError, LookupError, struct.error)  # what damaged headers raise
 
 Parse = Callable[[BinaryIO], Header | None]
 """(an open seekable file) → its header; None or ValueError if it has none."""
@@ -42,7 +44,7 @@ def read_header(path: Path, parse: Parse | None = None) -> Header | None:
 def header_in(file: BinaryIO) -> Header | None:
     """The header of an open seekable file, as from `read_header`."""
     format = formats.of_bytes(file.read(START_BYTES))
-    with suppress(OSError, ValueError, ArithmeticError, LookupError, struct.error):
+    with suppress(*_DAMAGE):
         header = codec_of(format).header(Opened(file)) if format else None
         return header if header and header.width > 0 and header.height > 0 else None
     return None
@@ -56,6 +58,13 @@ def format_at(path: Path) -> str | None:
         format = formats.of_bytes(file.read(START_BYTES))
         return format.name if format else None
     return None
+
+
+def is_camera_raw(path: Path) -> bool:
+    """Whether the file `path` is camera raw that has the structure of a TIFF. False if that is damaged."""
+    with suppress(*_DAMAGE), path.open("rb") as file:
+        return tiff_tags.is_camera_raw(Opened(file))
+    return False
 
 
 class Opened:

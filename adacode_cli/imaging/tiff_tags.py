@@ -165,6 +165,13 @@ def header(file: Bytes) -> Header | None:
     return first and replace(first, pages=pages)
 
 
+def is_camera_raw(file: Bytes) -> bool:
+    """Whether a TIFF file is camera raw, by its first directory. Raises ValueError and others if that is damaged."""
+    structure, at = _Structure.of(file)
+    structure.left = min(structure.left, _MAX_TAGS_FOR_HEADER)
+    return _is_raw_page(structure, structure.directory(at)[0], file)
+
+
 def is_raw(photometric: int | None, codes: Collection[int], start: bytes, *, is_preview: bool) -> bool:
     """Whether a TIFF file is camera raw, by its first directory and the beginning of the file.
 

@@ -59,6 +59,23 @@ def failure_of(source: Path, format: str, stages: Stages) -> str | None:
     return report.failed[0].failure.message if report.failed else None
 
 
+def test_what_the_decoder_cannot_tell_is_left_to_the_run(tmp_path):
+    raw = tmp_path / "raw.dng"
+    tifffile.imwrite(raw, np.zeros((8, 8), np.uint16), photometric=32803, extratags=[(50706, 1, 4, (1, 4, 0, 0), True)])
+    cut = written(tmp_path / "cut.jpeg", grey(16, 16))
+    cut.write_bytes(cut.read_bytes()[:30])
+    asked = []
+
+    def decoder(data, **_facts):
+        asked.append(data)
+        raise RuntimeError("a bug")
+
+    for source in (raw, cut):
+        (job,) = plan_of(source, "png").jobs
+        assert TWICE.refusal(job, Keeping(), decoder) is None
+    assert asked == [cut.read_bytes()]  # raw would take too long
+
+
 @pytest.mark.parametrize(
     ("format", "width", "message"),
     [

@@ -98,6 +98,7 @@ def test_files_with_damaged_headers_fail_as_in_the_run(adacode, photo, tmp_path)
     damaged = {
         "cut.jpg": whole[: frame + 6],
         "cut.png": photo("a.png").read_bytes()[:20],
+        "cut.tif": photo("a.tif").read_bytes()[:9],
         "nothing.jpg": whole[: frame + 5] + bytes(4) + whole[frame + 9 :],  # 0×0 pixels
         "without.jpg": whole[:frame] + whole[frame + 19 :],
     }

@@ -43,8 +43,8 @@ def no_thread_is_left():
 
 ROOT = Path(__file__).parents[2]
 NAMES = [
+    "compact sr ×4",
     "compact inpaint",
-    "compact reconstruct, own decoder",
     "compact reconstruct, three levels of codes",
     "published sr ×4",
     "trunk sr ×4",

@@ -84,7 +84,7 @@ def test_a_key_that_no_path_can_name_is_a_failure(in_process):
         if isinstance(one, PassedOver) and one.failed:
             tally.add(failed_entry(one))
     summary = finished_lines(tally.report(), (), detailed=False).plain
-    why = "an empty part, '.' or '..', which no path can have"
+    why = "a part that is empty, '.' or '..', which no path can have"
     assert sorted(summary.splitlines()[1:]) == [
         f"  failed: s3://museum/scans: all keys that begin with './' have {why}",
         f"  failed: s3://museum/scans: all keys that begin with 'a//' have {why}",

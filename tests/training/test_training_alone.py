@@ -34,7 +34,7 @@ def test_a_second_trainer_is_told_who_is_there_and_a_killed_one_does_not_block(s
     first = started(*command, "--steps", "1000000")
     logged(first, "basis-ground step ")
     first.send_signal(signal.SIGSTOP)  # so that the others have its processor
-    for more in ((), ("--overwrite",)):
+    for more in (("--resume",), ("--overwrite",)):
         code, out, err = ended(started(*command, "--steps", "1000000", *more))
         assert (code, out) == (8, "")
         assert f"{run}: is being trained by process {first.pid} on {socket.gethostname()}, since 2" in err

@@ -92,7 +92,8 @@ def _hold(cpus: str, gpus: str) -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     try:
         with subprocess.Popen([*_COMMAND, cpus, gpus, folder]):  # with the standard streams of this process
-            os.close(1)  # so that the run learns at once if the other process ends without a word
+            # The run learns at once then if the other process ends without a word.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     finally:
         _end_session()
         _remove(folder)

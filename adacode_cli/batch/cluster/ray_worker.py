@@ -279,12 +279,11 @@ class _Link:
         import ray
 
         until = time.monotonic() + _AGAIN_S
-        while isinstance(error, ray.exceptions.ActorUnavailableError) and time.monotonic() < until:
-            if self._is_over:
-                break
+        while isinstance(error, ray.exceptions.ActorUnavailableError) and not self._is_over:
             time.sleep(_BETWEEN_S)
             try:
-                ray.get(self.actor.introduce.remote(), timeout=_AGAIN_S)
+                ray.get(self.actor.introduce.remote(), timeout=max(0.0, until - time.monotonic()))
+                break  # It is there again, but messages of it may be lost.
             except ray.exceptions.GetTimeoutError:
                 break
             except Exception as again:  # noqa: BLE001 (it is returned)
