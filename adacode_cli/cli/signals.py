@@ -82,7 +82,7 @@ def interruptible(limit_s: float | None = None) -> Iterator[Callable[[], bool]]:
         for number in SIGNALS:
             if signal.getsignal(number) is first:
                 signal.signal(number, _second)
-        raise_when_imported(frame)
+        raise_when_possible(frame)
 
     watch = _Watch(limit_s) if limit_s is not None and os.name == "posix" else None
     try:
@@ -106,7 +106,7 @@ def _handled_by(chosen: Callable[[int, FrameType | None], None]) -> Iterator[Non
         yield
     finally:
         sys.unraisablehook = hook
-        stop_waiting_for_imports()
+        stop_waiting()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -180,29 +180,30 @@ class _Watch:
 
 def _ignore_signals() -> None:
     """For the end of the interpreter, which resets signal handlers: a signal would then change the exit code."""
-    stop_waiting_for_imports()
+    stop_waiting()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def stop_waiting_for_imports() -> None:
+def stop_waiting() -> None:
     """Cancels a KeyboardInterrupt that a signal handler has postponed: the work has ended by itself."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def raise_when_imported(frame: FrameType | None) -> None:
-    """For a signal handler: raises KeyboardInterrupt, after the end of the import that `frame` may be in.
+def raise_when_possible(frame: FrameType | None) -> None:
+    """For a signal handler: raises KeyboardInterrupt, after what `frame` may be in the middle of.
 
-    While a C++ library such as torch is being loaded, an exception can end the process with another exit code.
+    While a C++ library such as torch is being loaded, an exception can end the process with another exit code. While
+    rich begins or ends to show progress, one would leave its thread drawing, and the cursor hidden.
     """
-    if not _within_an_import(frame) or not hasattr(signal, "setitimer"):
+    if not _within_import_or_drawing(frame) or not hasattr(signal, "setitimer"):
         raise KeyboardInterrupt
     _look_again_soon()
 
 
 def _look_again_soon() -> None:
-    signal.signal(signal.SIGALRM, lambda _number, later: raise_when_imported(later))
+    signal.signal(signal.SIGALRM, lambda _number, later: raise_when_possible(later))
     signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN_S)
 
 
@@ -214,9 +215,10 @@ def _raise_again(before: Callable[[sys.UnraisableHookArgs], Any], unraisable: sy
         before(unraisable)
 
 
-def _within_an_import(frame: FrameType | None) -> bool:
+def _within_import_or_drawing(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        is_import = frame.f_code.co_filename.startswith("<frozen importlib")
+        if is_import or str(frame.f_globals.get("__name__")).startswith("rich."):
             return True
         frame = frame.f_back
     return False
@@ -304,7 +306,7 @@ class StopRequest:
             return
         self.interrupted, self._first = True, time.monotonic()
         if not self._was_asked:
-            raise_when_imported(frame)
+            raise_when_possible(frame)
             return
         # Not through a buffered stream, which the signal may have found in the middle of a line.
         with suppress(OSError):  # the terminal may have been closed, which is such a signal

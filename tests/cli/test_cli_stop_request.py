@@ -59,6 +59,13 @@ def test_a_signal_in_a_finalizer_is_not_lost(number):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+def test_what_rich_draws_is_not_left_half_begun(number):
+    with program("drawing") as process:
+        process.send_signal(number)
+        assert ending(process) == (3, ["drawn", "KeyboardInterrupt True", "tidied up"])
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_once_the_work_asks_a_signal_is_an_answer(number):
     with program("work") as process:
         process.send_signal(number)
