@@ -101,7 +101,8 @@ def _sample_bytes(page: TiffPage) -> int:
 def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
     """The number of directories, each counted once, before anything else is read.
 
-    Raises InputError for too many.
+    Raises InputError for too many, and ValueError if the link to one leads out of the file, of which the end is missing
+    then. Where no link stands behind a directory, it is the last one.
     """
     count, number, entry_bytes, at = ("=Q", "Q", 20, 8) if file.is_bigtiff else ("=H", "I", 12, 4)
     seen: set[int] = set()
@@ -110,11 +111,13 @@ def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
             (start,) = struct.unpack_from(file.byteorder + number, data, at)
             if start == 0 or start in seen:
                 return len(seen)
+            if seen and start + struct.calcsize(count) > len(data):
+                raise ValueError(f"the link to directory {len(seen) + 1} leads out of the file, so pages are missing")
             seen.add(start)
             (num_entries,) = struct.unpack_from(file.byteorder + count[1], data, start)
             at = start + struct.calcsize(count) + num_entries * entry_bytes
     except (struct.error, OverflowError):
-        return len(seen) + 1  # A link leads out of the file; tifffile reports it.
+        return len(seen) + 1  # tifffile reports it if the first directory is not there.
     raise too_many_pages(name)
 
 

@@ -73,11 +73,13 @@ class _Structure:
     """The directories of an EXIF block or a TIFF file; at most as many tags are read as its bytes can hold.
 
     If there are more, several directories share their bytes, which is only the case in malicious files.
+    leads_out: whether a link to a directory has led out of the block.
     """
 
     block: Bytes
     layout: Layout
     left: int
+    leads_out: bool = False
 
     @classmethod
     def of(cls, block: Bytes) -> tuple[_Structure, int]:
@@ -92,12 +94,14 @@ class _Structure:
         return self.left >= 0
 
     def directory(self, at: int) -> tuple[list[TagPlace], int]:
-        """As `_directory`. Raises DamagedExif, also if the limit is exceeded."""
+        """As `_directory`, with 0 for an offset outside. Raises DamagedExif, also if the limit is exceeded."""
         if self.left < 0:
             raise DamagedExif("its directories share their bytes")
         found, following = _directory(self.block, at, self.layout)
         if not self.take(1 + len(found)):
             raise DamagedExif("its directories share their bytes")
+        if following >= len(self.block):
+            self.leads_out, following = True, 0
         return found, following
 
     def number(self, tags: list[TagPlace], code: int) -> int | None:
@@ -149,7 +153,10 @@ def pages(file: bytes) -> Iterator[Iterator[Item]]:
 
 
 def header(file: Bytes) -> Header | None:
-    """The header of the first page, with the number of pages; None for camera raw, whose first page is a preview."""
+    """The header of the first page, with the number of pages.
+
+    None for camera raw, whose first page is a preview, and if the link to a page leads out: pages are missing then.
+    """
     structure, at = _Structure.of(file)
     structure.left = min(structure.left, _MAX_TAGS_FOR_HEADER)
     seen: set[int] = set()
@@ -162,6 +169,8 @@ def header(file: Bytes) -> Header | None:
             return None
         first = first or _header_of_page(structure, tags)
         pages += pages == 0 or not _kind(structure, tags) & (_REDUCED | _MASK)
+    if structure.leads_out:
+        return None
     return first and replace(first, pages=pages)
 
 
@@ -274,7 +283,10 @@ def _extra_images(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]
 
 
 def _directory(block: Bytes, at: int, layout: Layout) -> tuple[list[TagPlace], int]:
-    """(the tags whose values lie in the block, offset of the next directory or 0). Raises DamagedExif."""
+    """(the tags whose values lie in the block, offset of the next directory or 0). Raises DamagedExif.
+
+    The offset may lie outside the block.
+    """
     room, size, block_bytes = struct.calcsize(layout.number), struct.calcsize(layout.entry), len(block)
     start = at + struct.calcsize(layout.count)
     try:
@@ -297,4 +309,4 @@ def _directory(block: Bytes, at: int, layout: Layout) -> tuple[list[TagPlace], i
     end = start + count * size
     link = block[end : end + room]
     following = struct.unpack(layout.number, link)[0] if len(link) == room else 0
-    return found, following if following < block_bytes else 0
+    return found, following

@@ -1,5 +1,6 @@
 """Every page of a TIFF is restored and written with its own depth, alpha, orientation and metadata."""
 
+import struct
 import sys
 from dataclasses import replace
 from functools import partial
@@ -28,6 +29,7 @@ from adacode_cli.imaging import tiff_codec
 from adacode_cli.imaging.decode import decode, further_windows
 from adacode_cli.imaging.decoder_pool import decoding
 from adacode_cli.imaging.encode import encode, losses
+from adacode_cli.imaging.headers import header_in
 from adacode_cli.imaging.provenance import HistoryEntry
 
 PAGES = [
@@ -59,6 +61,37 @@ def test_each_page_keeps_what_it_is(options):
         np.testing.assert_array_equal(found.pages[2].alpha, PAGES[2][0][..., 3])
         np.testing.assert_array_equal(found.pages[3].pixels, np.rot90(PAGES[3][0], -1))
         assert all(f"page {page.page}".encode() in page.exif for page in found.pages)
+
+
+def linked(data, number, place):
+    """The little-endian TIFF `data`, whose directory `number` has a link to `place`."""
+    at = 4
+    for _ in range(number):
+        (start,) = struct.unpack_from("<I", data, at)
+        at = start + 2 + 12 * struct.unpack_from("<H", data, start)[0]
+    return data[:at] + struct.pack("<I", place) + data[at + 4 :]
+
+
+def by_libtiff():
+    """Three pages, each with its directory behind its pixels."""
+    first, *others = (Image.fromarray(noise((20, 30, 3), np.uint8, seed)) for seed in range(3))
+    buffer = BytesIO()
+    first.save(buffer, "tiff", compression="tiff_lzw", save_all=True, append_images=others)
+    return buffer.getvalue()
+
+
+def test_no_page_is_lost_without_a_word():
+    data = by_libtiff()
+    first = linked(data, 1, 0)
+    wrong = [linked(data, number, place) for number in (1, 2, 3) for place in (len(data), 2**32 - 1)]
+    for file in [data[:end] for end in range(97, len(data), 97)] + wrong:
+        with pytest.raises(InputError, match=r"damaged|truncated"):
+            decode(file, name="x")
+    assert {header_in(BytesIO(file)) for file in wrong} == {None}
+    assert decode(first, name="x").num_pages == 1
+    with pytest.raises(InputError, match="the link to directory 3 leads out of the file, so pages are missing"):
+        decode(linked(data, 2, 2**20), name="x")
+    assert decode(data, name="x").num_pages == header_in(BytesIO(data)).pages == 3
 
 
 def staged(data, stages, target="tiff"):
