@@ -40,6 +40,7 @@ class _LastWords:
 
 
 _last_words = _LastWords()
+_ending = threading.Lock()
 
 
 def say_at_a_signal(text: str) -> None:
@@ -229,6 +230,8 @@ def _second(_number: int, _frame: FrameType | None) -> None:
 
 
 def _end() -> None:
+    if not _ending.acquire(blocking=False):
+        return  # Another thread is about to end the process, or this one is, and has got one more signal.
     with suppress(OSError):  # the terminal may have been closed
         standard_error = _taken_from_threads()
         _write_if_a_terminal(_SHOW_CURSOR, standard_error)  # a line that shows progress hides it

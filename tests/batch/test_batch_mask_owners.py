@@ -142,13 +142,16 @@ def test_thousands_of_masks_of_other_images_take_time_in_proportion(tmp_path):
         for index in range(2 * count):
             touch(str(root / f"photos/{index}/scan.jpg"))
         (root / "masks").mkdir()
-        folder = MaskFolder(root / "masks", Selection())
-        folder._places = [f"{index}/scan.png" for index in range(count)]
         images = [Found(root / f"photos/{index}", "scan.jpg", in_tree=True) for index in range(count, 2 * count)]
-        began = time.process_time()
-        pairs = folder.pair(images)
-        assert not pairs._places
-        return time.process_time() - began
+        found = []
+        for _ in range(3):  # What else the machine does can only add to it.
+            folder = MaskFolder(root / "masks", Selection())
+            folder._places = [f"{index}/scan.png" for index in range(count)]
+            began = time.process_time()
+            pairs = folder.pair(images)
+            found.append(time.process_time() - began)
+            assert not pairs._places
+        return min(found)
 
     seconds(50)
     assert seconds(1200) < 24 * max(seconds(150), 0.01)
