@@ -115,7 +115,7 @@ def page_of_many(work: Path) -> None:
     """Prints how fast the page of ten thousand results is."""
     from playwright.sync_api import sync_playwright
 
-    sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / name) for name in ("", "gallery"))]
+    sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / name) for name in ("cli", "gallery"))]
     from test_gallery_grid import many
 
     began = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,22 @@ def photo(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    """absent(package): `doctor` finds no such package, and version 1.2 of all others."""
+    from adacode_cli.cli import machine
+
+    def hide(package: str) -> None:
+        def version(name: str) -> str:
+            if name == package:
+                raise metadata.PackageNotFoundError(name)
+            return "1.2"
+
+        monkeypatch.setattr(machine.metadata, "version", version)
+
+    return hide
 
 
 @pytest.fixture(scope="module")

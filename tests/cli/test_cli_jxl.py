@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from importlib import metadata
 from pathlib import Path
 
 import imagecodecs
@@ -79,13 +78,8 @@ def test_doctor_names_it(adacode):
     assert (entry["missing"], entry["missing_for_profiles"]) == (None, None)
 
 
-def test_doctor_names_the_package_for_profiles(monkeypatch):
-    def version(package: str) -> str:
-        if package == "pillow-jxl-plugin":
-            raise metadata.PackageNotFoundError(package)
-        return "1"
-
-    monkeypatch.setattr(machine.metadata, "version", version)
+def test_doctor_names_the_package_for_profiles(absent):
+    absent("pillow-jxl-plugin")
     (entry,) = (one for one in machine.image_formats() if one["name"] == "jxl")
     assert doctor._format(entry) == (
         "read: .jxl; with an ICC profile only if pillow-jxl-plugin is installed (pip install 'adacode-cli[jxl]')"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from finished_run import save_run
 from jsonschema import Draft202012Validator
-from training_commands import QUICK, ROOT, adacode, ended, started
+from training_commands import QUICK, ROOT, adacode, ended, environment, started
 
 from adacode_cli.checkpoints.format import read_weights, write_weights
 
@@ -164,10 +164,10 @@ def test_what_weights_are_made_of_is_printed_as_objects(finished_run, tmp_path, 
 def on_a_terminal(*arguments: object) -> tuple[int, str, bytes]:
     """Exit code, standard output, and what is shown on a terminal that is standard error."""
     leader, follower = pty.openpty()
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
     command = [sys.executable, "-m", "adacode_cli", *(str(a) for a in arguments)]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=follower, text=True)
+    process = subprocess.Popen(
+        command, env=environment(TERM="xterm"), stdout=subprocess.PIPE, stderr=follower, text=True
+    )
     os.close(follower)
     out, shown = process.communicate(timeout=300)[0], b""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import typer
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from adacode_process import Program, default_signals
+from adacode_process import Program, default_signals, environment
 
 from adacode_cli.cli.main import app
 
@@ -28,10 +27,8 @@ def started(*arguments: object, program: list[str] | None = None, cwd: Path | No
     how = {"text": True, "preexec_fn": default_signals}
     if program is None:
         return Program(cwd or Path.cwd(), network=True).start(*map(str, arguments), **how)
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "dumb"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(program, env=env, cwd=cwd, **pipes, **how)
+    return subprocess.Popen(program, env=environment(), cwd=cwd, **pipes, **how)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
